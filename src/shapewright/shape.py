@@ -124,7 +124,7 @@ class ModelShape:
     vocab_size: int
     """v: rows of the embedding table."""
     architecture: str = "transformer"
-    """The family as Hugging Face's `model_type` calls it; a label, nothing is derived from it."""
+    """The family as Hugging Face's `model_type` calls it; a label, on which only the product of the rotary angle table depends."""
     kind: Literal["decoder", "encoder"] = "decoder"
     max_position_embeddings: int | None = None
     """Longest sequence the positions cover; None: unbounded."""
@@ -302,8 +302,7 @@ def _require_consistent(shape: ModelShape) -> None:
     """Relations between fields that every model keeps."""
     if shape.num_attention_heads % shape.num_key_value_heads:
         raise InputError(
-            f"num_key_value_heads {shape.num_key_value_heads} does not divide "
-            f"num_attention_heads {shape.num_attention_heads}",
+            f"num_key_value_heads {shape.num_key_value_heads} does not divide num_attention_heads {shape.num_attention_heads}",
             hint="each key/value head serves a whole number of query heads",
             field="num_key_value_heads",
         )
