@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,8 +24,6 @@ def test_the_papers_parameter_count_holds(head_dim: int, heads: int, layers: int
 
 
 def test_four_flags_make_the_catalogues_gpt3() -> None:
-    from dataclasses import replace
-
     made, listed = shape_from_fields(**FOUR).shape, catalogue.load("gpt3-2.7b").shape
     assert replace(made, name=listed.name, architecture=listed.architecture) == listed
 

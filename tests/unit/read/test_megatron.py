@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from shapewright.errors import InputError
@@ -138,6 +140,29 @@ def test_latent_attention_takes_its_ranks() -> None:
     assert (shape.head_dim, shape.qk_norm, shape.num_rotary_dims) == (192, None, 64)
 
 
+@pytest.mark.parametrize(
+    ("word", "width"),
+    [
+        ("$((16*64))", 1024),
+        ("$(( (2 + 6) * $A / 4 ))", 1024),
+        ("${A2:-2048}", 2048),
+        ('"${A}"', 512),
+        ("'768'", 768),
+        ("${ARR[1]}", 640),
+        ("$A$ZERO", 5120),
+    ],
+)
+def test_words_of_the_shell(word: str, width: int) -> None:
+    script = f"A=512; ZERO=0\nARR=(1 640)\nx.py --num-layers 2 --num-attention-heads 2 --seq-length 8 --hidden-size {word}\n"
+    assert shape_from_megatron(script, name="x", where="run.sh").shape.hidden_size == width
+
+
+def test_sums_that_are_not_of_integers_stay_unknown() -> None:
+    for word in ("$((1 if 1 else 2))", "$((1if 1else 2))", "$((2**70))", "$((1/0))", "$((A.b))", "$((f(2)))"):
+        with pytest.raises(InputError, match="which only the shell knows"):
+            shape_from_megatron(f"x.py --num-layers 2 --num-attention-heads 2 --hidden-size {word}", name="x", where="run.sh")
+
+
 def test_bert_is_an_encoder() -> None:
     shape = shape_from_megatron(
         ["pretrain_bert.py", *BASE, "--tokenizer-type", "BertWordPieceLowerCase"], name="x", where="arguments"
@@ -184,6 +209,7 @@ def test_fields_known_otherwise_stand_in_for_the_shells() -> None:
         ("x.py " + " ".join(argv("--num-experts", "8", "--moe-router-topk", "9")), "run.sh:1: num_experts_per_tok 9 exceeds num_experts 8"),
         ("A=1\nx.py '--hidden-size", "run.sh:2: the ' opened here never closes"),
         ("A=(\n--hidden-size 5\n", "run.sh:1: the ( opened here never closes"),
+        ("if [ 1 ]; then\n" * 65 + "x.py --hidden-size 1", "run.sh:65: `if`s are nested more than 64 deep"),
         ("A=--hidden-size\n" + 'A="$A $A"\n' * 200 + "x.py $A\n", "run.sh: the script expands to too many words"),
     ],
 )  # fmt: skip
@@ -194,13 +220,11 @@ def test_what_cannot_be_read_is_refused_with_its_line(text: str, message: str) -
     assert "\n" not in str(caught.value)
 
 
-def test_nothing_is_executed(tmp_path: object) -> None:
-    marker = f"{tmp_path}/ran"
+def test_nothing_is_executed(tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
     script = (
         f"touch {marker}\nH=$(touch {marker}; echo 1024)\nL=`touch {marker}`\nx.py --hidden-size $H --num-layers 2 --num-attention-heads 2"
     )
     with pytest.raises(InputError, match="which only the shell knows"):
         shape_from_megatron(script, name="x", where="run.sh")
-    from pathlib import Path
-
-    assert not Path(marker).exists()
+    assert not marker.exists()
