@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 MAX_SHOWN_CHARACTERS = 60
 MAX_PLACE_CHARACTERS = 120
+MAX_MESSAGE_CHARACTERS = 390
 
 
 class ShapewrightError(Exception):
@@ -22,16 +23,15 @@ class ShapewrightError(Exception):
 
     exit_code = 2
 
-    def __init__(
-        self, what: str, *, where: str | None = None, hint: str | None = None, field: str | None = None
-    ) -> None:
+    def __init__(self, what: str, *, where: str | None = None, hint: str | None = None, field: str | None = None) -> None:
         super().__init__(what)
         self.what, self.where, self.hint, self.field = what, where, hint, field
 
     def __str__(self) -> str:
         place = f"{_one_line(self.where)}: " if self.where else ""
         remedy = f"; {self.hint}" if self.hint else ""
-        return f"{place}{self.what}{remedy}"
+        message = f"{place}{self.what}{remedy}"
+        return message if len(message) <= MAX_MESSAGE_CHARACTERS else message[: MAX_MESSAGE_CHARACTERS - 3] + "..."
 
     def at(self, where: str) -> ShapewrightError:
         """The same error with its place filled in; a place already known is kept."""
@@ -63,9 +63,7 @@ def shown(value: object) -> str:
     return text if len(text) <= MAX_SHOWN_CHARACTERS else text[: MAX_SHOWN_CHARACTERS - 3] + "..."
 
 
-def unknown_name(
-    kind: str, name: object, known: Iterable[str], *, where: str | None = None, field: str | None = None
-) -> InputError:
+def unknown_name(kind: str, name: object, known: Iterable[str], *, where: str | None = None, field: str | None = None) -> InputError:
     """The error for a name outside `known`: offers the nearest names, or says how many there are."""
     names = sorted(known)
     by_lower = {known_name.lower(): known_name for known_name in names}

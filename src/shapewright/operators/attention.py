@@ -76,7 +76,7 @@ def _split_heads(scope: Scope, width: int) -> Unit:
     copy = ("strided", size, size)
     if scope.is_compiled:
         return Unit()
-    work = chain(elements, ("concat", size, size), copy) if scope.shape.is_qkv_fused else chains(*[chain(elements / 3, copy)] * 3)
+    work = chain(elements, ("copy", size, size), copy) if scope.shape.is_qkv_fused else chains(*[chain(elements / 3, copy)] * 3)
     return Unit(backward=(scope.operator("split_heads_backward", "copy", work, "backward"),))
 
 
@@ -123,6 +123,7 @@ def _flash(scope: Scope) -> tuple[Unit, ...]:
         "dtype": scope.attention_dtype,
         "is_causal": shape.kind == "decoder",
         "window": shape.window(scope.attention),
+        "has_dropout": shape.attention_dropout > 0 and workload.has_dropout,
     }
     num_params = scope.num_params("attention")
     rows = scope.batch * workload.query_len

@@ -60,10 +60,10 @@ def _rms_forward(size: int, per_row: float) -> list[Kernel]:
         ("reduction", 4, row),
         ("elementwise", row, row),
         ("elementwise", row, row),
-        ("strided", 4, 4),
+        ("broadcast", 4, 4),
     ]
     if size == FP32_BYTES:
-        return [*middle, ("strided", 4, 4)]
+        return [*middle, ("broadcast", 4, 4)]
     return [("upcast", size, 4), *middle, ("elementwise", 4, size), ("strided", size, size)]
 
 
@@ -72,7 +72,7 @@ def _rms_backward(size: int, per_row: float) -> list[Kernel]:
     row = FP32_BYTES * per_row
     weight: list[Kernel] = [("strided", size, size), ("elementwise", 2 * size, size), ("reduction", size, 0)]
     tiny: list[Kernel] = [("elementwise", row, row)] * 3
-    root: list[Kernel] = [("elementwise", 8, 4), ("strided", 4, 4), ("reduction", 4, row), *tiny]
+    root: list[Kernel] = [("elementwise", 8, 4), ("broadcast", 4, 4), ("reduction", 4, row), *tiny]
     square: list[Kernel] = [("strided", row, 4), ("elementwise", 4, 4), ("elementwise", 4, 4), ("elementwise", 8, 4), ("elementwise", 8, 4)]
     if size == FP32_BYTES:
         return weight + root + square

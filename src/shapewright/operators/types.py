@@ -23,11 +23,11 @@ Layout = Literal["NT", "NN", "TN"]
 LAYOUTS = ("NT", "NN", "TN")
 Part = Literal["forward", "backward", "recompute", "optimizer"]
 Pattern = Literal[
-    "elementwise", "strided", "upcast", "concat", "norm", "norm_backward", "softmax", "reduction", "gather", "scatter", "fill", "copy",
+    "elementwise", "strided", "broadcast", "upcast", "concat", "norm", "norm_backward", "softmax", "reduction", "gather", "scatter", "fill", "copy",
     "optimizer",
 ]  # fmt: skip
 """How a kernel walks memory, which decides the share of the bandwidth it reaches: `elementwise` reads and writes contiguous vectors,
-`strided` broadcasts or transposes, `upcast` widens 16-bit to 32-bit element by element, `concat` copies pieces into one tensor, `fill`
+`strided` transposes or repeats 16-bit elements, `broadcast` scales fp32 rows by a column, `upcast` widens 16-bit to 32-bit element by element, `concat` copies pieces into one tensor, `fill`
 only writes."""
 CollectiveName = Literal["all_reduce", "all_gather", "reduce_scatter", "all_to_all", "send"]
 

@@ -16,13 +16,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..errors import InputError
+from .located import place
 from .shell_words import Command, Word, closing, commands
 
-MAX_TEXT, MAX_VALUE, MAX_WORDS, MAX_CHARACTERS, MAX_ARITHMETIC = 2**18, 2**16, 50_000, 2**22, 200
+MAX_TEXT, MAX_VALUE, MAX_WORDS, MAX_CHARACTERS, MAX_ARITHMETIC, MAX_IFS = 2**18, 2**16, 50_000, 2**22, 200, 64
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)(\+?)=(.*)", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z_]\w*|[0-9@*#?$!-]")
 _PARAMETER = re.compile(r"([A-Za-z_]\w*|[0-9]+)(?:\[([@*0-9])\])?(?::?([-=])(.*))?", re.DOTALL)
 _WHOLE_ARRAY = re.compile(r'"?\$\{([A-Za-z_]\w*)\[[@*]\]\}"?')
+#: What Python would parse, perhaps with a warning, but is no sum of integers and names.
+_NOT_ARITHMETIC = re.compile(r"[^\w\s+*/%()-]|(?<!\w)\d+[A-Za-z_]")
 _ARITHMETIC = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.floordiv,
                ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod}  # fmt: skip
 _TESTS = {"==": operator.eq, "=": operator.eq, "!=": operator.ne, "-eq": operator.eq, "-ne": operator.ne, "-lt": operator.lt,
@@ -96,18 +99,31 @@ def read_script(text: str, where: str) -> Script:
                 branches.append(_Branches())
             condition = [Command(command.words[1:], "&&")] if command.words[1:] else []
         else:
-            if branches and condition is not None:
-                branches[-1].then(_decide(script, condition))
-            elif branches and first == "else":
-                branches[-1].otherwise()
-            elif branches and first == "fi":
-                branches.pop()
+            _enter_branch(script, branches, first, condition)
             condition = None
-            if first != "fi" and all(branch.is_taken is not False for branch in branches):
-                if any(branch.is_taken is None for branch in branches) and any("--" in word.text for word in command.words):
-                    script.undecided.append(command.words[0].line)
-                _run(script, command)
+            _run_where_taken(script, branches, command)
+        if len(branches) > MAX_IFS:
+            raise InputError(f"`if`s are nested more than {MAX_IFS} deep", where=place(where, command.words[0].line))
     return script
+
+
+def _enter_branch(script: Script, branches: list[_Branches], word: str, condition: list[Command] | None) -> None:
+    """Move to the branch that `then`, `else` or `fi` begins."""
+    if branches and condition is not None:
+        branches[-1].then(_decide(script, condition))
+    elif branches and word == "else":
+        branches[-1].otherwise()
+    elif branches and word == "fi":
+        branches.pop()
+
+
+def _run_where_taken(script: Script, branches: list[_Branches], command: Command) -> None:
+    """Run a command unless one of its `if`s says no; remember flags whose `if` nobody but the shell can decide."""
+    if command.words[0].text == "fi" or any(branch.is_taken is False for branch in branches):
+        return
+    if any(branch.is_taken is None for branch in branches) and any("--" in word.text for word in command.words):
+        script.undecided.append(command.words[0].line)
+    _run(script, command)
 
 
 def _run(script: Script, command: Command) -> None:
@@ -226,9 +242,9 @@ def _parameter(script: Script, body: str, depth: int) -> str | None:
 
 def _arithmetic(script: Script, body: str, depth: int) -> str | None:
     """The value of $(( body )): + - * / % of integers and variables; None if it is anything else."""
-    if len(body) > MAX_ARITHMETIC:
-        return None
     text = _substitute(script, body, depth + 1).strip()
+    if len(text) > MAX_ARITHMETIC or _NOT_ARITHMETIC.search(text):
+        return None
     try:
         value = _evaluate(script, ast.parse(text, mode="eval").body)
     except (SyntaxError, ValueError, ZeroDivisionError, RecursionError, MemoryError):

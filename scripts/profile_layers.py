@@ -1,0 +1,215 @@
+"""Which kernels one layer of a Hugging Face model runs, in order, with the GPU time of each: the ground truth for `operators/`.
+
+    python scripts/profile_layers.py OUT_DIR
+
+Needs torch, transformers and a GPU. Models have one or two layers and random bf16 weights; b=4, s=2048, SDPA unless said otherwise. Two rows a
+kernel launch are kept apart by `part` (forward, backward, optimizer); `us` is the kernel's own duration from torch.profiler (median of
+three profiled passes), `op` the aten operator that launched it and `shapes` its inputs. A line of `wall` per model gives
+synchronised wall times of the pass (median of 7) beside the sum of its kernels, and the number of launches.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import torch
+import transformers
+from torch.profiler import ProfilerActivity, profile
+
+BATCH, SEQUENCE = 4, 2048
+
+MODELS = {
+    "llama-2-7b": ("llama", dict(hidden_size=4096, num_attention_heads=32, num_key_value_heads=32, intermediate_size=11008, vocab_size=32000)),
+    "llama-2-7b-10922": ("llama", dict(hidden_size=4096, num_attention_heads=32, num_key_value_heads=32, intermediate_size=10922, vocab_size=32000)),
+    "llama-2-7b-10923": ("llama", dict(hidden_size=4096, num_attention_heads=32, num_key_value_heads=32, intermediate_size=10923, vocab_size=32000)),
+    "llama-3-8b": ("llama", dict(hidden_size=4096, num_attention_heads=32, num_key_value_heads=8, intermediate_size=14336, vocab_size=128256)),
+    "gpt2-xl": ("gpt2", dict(n_embd=1600, n_head=25, n_positions=2048, vocab_size=50257)),
+    "gpt3-2.7b-20": ("gpt_neox", dict(hidden_size=2560, num_attention_heads=20, intermediate_size=10240, vocab_size=50257, use_parallel_residual=False)),
+    "gpt3-2.7b-32": ("gpt_neox", dict(hidden_size=2560, num_attention_heads=32, intermediate_size=10240, vocab_size=50257, use_parallel_residual=False)),
+    "gpt3-2.7b-40": ("gpt_neox", dict(hidden_size=2560, num_attention_heads=40, intermediate_size=10240, vocab_size=50257, use_parallel_residual=False)),
+    "pythia-410m": ("gpt_neox", dict(hidden_size=1024, num_attention_heads=16, intermediate_size=4096, vocab_size=50304)),
+    "pythia-1b": ("gpt_neox", dict(hidden_size=2048, num_attention_heads=8, intermediate_size=8192, vocab_size=50304)),
+    "opt-2.7b": ("opt", dict(hidden_size=2560, num_attention_heads=32, ffn_dim=10240, vocab_size=50272, word_embed_proj_dim=2560, max_position_embeddings=2048)),
+    "qwen2-7b": ("qwen2", dict(hidden_size=3584, num_attention_heads=28, num_key_value_heads=4, intermediate_size=18944, vocab_size=152064)),
+    "falcon-7b": ("falcon", dict(hidden_size=4544, num_attention_heads=71, vocab_size=65024, multi_query=True, parallel_attn=True, bias=False, new_decoder_architecture=False)),
+    "phi-2": ("phi", dict(hidden_size=2560, num_attention_heads=32, intermediate_size=10240, vocab_size=51200, partial_rotary_factor=0.4)),
+    "gemma-2b": ("gemma", dict(hidden_size=2048, num_attention_heads=8, num_key_value_heads=1, head_dim=256, intermediate_size=16384, vocab_size=256000)),
+    "gemma-2-9b": ("gemma2", dict(hidden_size=3584, num_attention_heads=16, num_key_value_heads=8, head_dim=256, intermediate_size=14336, vocab_size=256000)),
+    "bert-large": ("bert", dict(hidden_size=1024, num_attention_heads=16, intermediate_size=4096, vocab_size=30522, max_position_embeddings=2048)),
+    "mixtral": ("mixtral", dict(hidden_size=4096, num_attention_heads=32, num_key_value_heads=8, intermediate_size=14336, vocab_size=32000)),
+}  # fmt: skip
+
+
+def build(kind: str, options: dict, attention: str, layers: int = 1):
+    config = transformers.AutoConfig.for_model(kind, **options)
+    for name in ("num_hidden_layers", "n_layer"):
+        if hasattr(config, name):
+            setattr(config, name, layers)
+    config._attn_implementation = attention
+    cls = transformers.AutoModelForMaskedLM if kind == "bert" else transformers.AutoModelForCausalLM
+    torch.manual_seed(0)
+    with torch.device("cuda"):
+        model = cls.from_config(config, dtype=torch.bfloat16, attn_implementation=attention)
+    return model.train()
+
+
+def launches(prof) -> list[dict]:
+    """Kernels in launch order, each with the aten operator that launched it."""
+    rows = []
+    for event in prof.events():
+        for kernel in getattr(event, "kernels", ()) or ():
+            rows.append((event.time_range.start, event.name, event.input_shapes, kernel.name, kernel.duration))
+    rows.sort(key=lambda row: row[0])
+    return [{"op": op, "shapes": shapes, "kernel": name[:200], "us": us} for _, op, shapes, name, us in rows]
+
+
+def profiled(step) -> list[dict]:
+    """Launches of `step` with the median duration of three passes (the passes run the same kernels in the same order)."""
+    passes = []
+    for _ in range(3):
+        torch.cuda.synchronize()
+        with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA], record_shapes=True) as prof:
+            step()
+            torch.cuda.synchronize()
+        passes.append(launches(prof))
+    if len({len(p) for p in passes}) > 1:
+        return passes[-1]
+    return [{**first, "us": statistics.median(p[i]["us"] for p in passes)} for i, first in enumerate(passes[0])]
+
+
+def wall_s(step, repeats: int = 7) -> float:
+    times = []
+    for _ in range(repeats):
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        step()
+        torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def study(name: str, kind: str, options: dict, attention: str, out) -> None:
+    model = build(kind, options, attention)
+    ids = torch.randint(0, 30000, (BATCH, SEQUENCE), device="cuda")
+    state: dict = {}
+
+    def forward():
+        state["loss"] = model(input_ids=ids, labels=ids).loss
+
+    def inference():
+        with torch.no_grad():
+            state["logits"] = model(input_ids=ids).logits
+
+    def backward():
+        state["loss"].backward()
+
+    def both():
+        forward()
+        backward()
+
+    for _ in range(3):
+        both()
+    parts = {"inference": profiled(inference)}
+    state.pop("logits", None)
+    fwd, bwd = [], []
+    for _ in range(3):
+        model.zero_grad(set_to_none=True)
+        for step, kept in ((forward, fwd), (backward, bwd)):
+            torch.cuda.synchronize()
+            with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA], record_shapes=True) as prof:
+                step()
+                torch.cuda.synchronize()
+            kept.append(launches(prof))
+    for part, passes in (("forward", fwd), ("backward", bwd)):
+        same = len({len(p) for p in passes}) == 1
+        parts[part] = [{**row, "us": statistics.median(p[i]["us"] for p in passes) if same else row["us"]} for i, row in enumerate(passes[-1])]
+    for part, rows in parts.items():
+        for index, row in enumerate(rows):
+            out.write(json.dumps({"model": name, "attention": attention, "part": part, "index": index, **row}) + "\n")
+    walls = {"inference": wall_s(inference), "train": wall_s(both)}
+    state.clear()
+    optimizer_rows = []
+    if name in ("llama-2-7b", "gpt2-xl"):
+        for label, extra in (("fused", {"fused": True}), ("foreach", {"foreach": True})):
+            optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, **extra)
+            both()
+            optimizer.step()
+            rows = profiled(optimizer.step)
+            optimizer_rows.append({"optimizer": label, "num_params": sum(p.numel() for p in model.parameters()), "launches": len(rows), "us": sum(r["us"] for r in rows)})
+            del optimizer
+    summary = {"model": name, "attention": attention, "wall": walls, "optimizers": optimizer_rows,
+               "kernels_us": {part: sum(r["us"] for r in rows) for part, rows in parts.items()},
+               "launches": {part: len(rows) for part, rows in parts.items()}}  # fmt: skip
+    out.write(json.dumps(summary) + "\n")
+    out.flush()
+    print(name, attention, {k: round(v * 1e3, 2) for k, v in walls.items()}, summary["kernels_us"], summary["launches"], flush=True)
+
+
+def decode_rate(out) -> None:
+    """Host time a launch: one eager decode step of a 7B model, whose kernels the GPU finishes long before the host issues the next."""
+    model = build("llama", {**MODELS["llama-2-7b"][1], "max_position_embeddings": 4096}, "sdpa", layers=32).eval()
+    ids = torch.randint(0, 30000, (1, 128), device="cuda")
+    with torch.no_grad():
+        past = model(input_ids=ids, use_cache=True).past_key_values
+        token = ids[:, -1:]
+
+        def step():
+            model(input_ids=token, past_key_values=past, use_cache=True)
+
+        for _ in range(5):
+            step()
+        rows = profiled(step)
+        wall = wall_s(step, 15)
+    row = {"model": "llama-2-7b", "decode": True, "launches": len(rows), "kernels_us": sum(r["us"] for r in rows), "wall_us": wall * 1e6}
+    out.write(json.dumps(row) + "\n")
+    per_layer = rows[len(rows) // 2 : len(rows) // 2 + 40]
+    for index, kernel in enumerate(per_layer):
+        out.write(json.dumps({"model": "llama-2-7b", "part": "decode", "index": index, **kernel}) + "\n")
+    print("decode", row, flush=True)
+
+
+def compiled(name: str, out) -> None:
+    kind, options = MODELS[name]
+    model = build(kind, options, "sdpa")
+    run = torch.compile(model)
+    ids = torch.randint(0, 30000, (BATCH, SEQUENCE), device="cuda")
+
+    def both():
+        run(input_ids=ids, labels=ids).loss.backward()
+
+    for _ in range(3):
+        both()
+    rows = profiled(both)
+    for index, row in enumerate(rows):
+        out.write(json.dumps({"model": name, "attention": "sdpa", "part": "compiled_train", "index": index, **row}) + "\n")
+    print("compiled", name, sum(r["us"] for r in rows), len(rows), flush=True)
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    with (folder / "layer_kernels.jsonl").open("w") as out:
+        environment = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "cuda": torch.version.cuda,
+                       "transformers": transformers.__version__, "batch": BATCH, "sequence": SEQUENCE, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}  # fmt: skip
+        out.write(json.dumps({"environment": environment}) + "\n")
+        for name, (kind, options) in MODELS.items():
+            for attention in ("sdpa", "eager") if name in ("llama-2-7b", "gpt2-xl", "gpt3-2.7b-32") else ("sdpa",):
+                try:
+                    study(name, kind, options, attention, out)
+                except Exception as error:  # one model that fails must not lose the others
+                    out.write(json.dumps({"model": name, "error": repr(error)[:500]}) + "\n")
+                    print(name, "FAILED", repr(error)[:300], flush=True)
+                torch.cuda.empty_cache()
+        for task in (lambda: decode_rate(out), lambda: compiled("llama-2-7b", out), lambda: compiled("gpt2-xl", out)):
+            try:
+                task()
+            except Exception as error:
+                print("FAILED", repr(error)[:300], flush=True)
+            torch.cuda.empty_cache()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""shapewright: fits the shape of a transformer to the hardware that runs it.
+
+    import shapewright as sw
+
+    shape = sw.load_shape("gpt3-2.7b")          # a name, a config.json, a YAML, a script, or a live model's config
+    gpu = sw.load_gpu("h200")
+    answer = sw.explain(shape, gpu, sw.Workload(phase="prefill"))
+    answer.step.time_s, answer.operators[0].estimate.reasons
+    sw.predict_gemm(gpu, m=8192, n=[50257, 50304], k=2560).time_s
+
+Names are imported when they are first used, so that `import shapewright` costs next to nothing; torch is never imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .version import __version__
+
+if TYPE_CHECKING:
+    from .errors import InputError, MissingError, ShapewrightError
+    from .hardware.gpu import Gpu
+    from .hardware.load import load_gpu, load_node
+    from .hardware.node import Node
+    from .operators.types import Operator
+    from .predict.estimate import Estimate
+    from .predict.explanation import Explanation
+    from .predict.gemm import predict_gemm
+    from .shape import ModelShape, override
+    from .workload import Workload
+
+#: Public name -> the module that defines it.
+_HOMES = {
+    "Estimate": "predict.estimate",
+    "Explanation": "predict.explanation",
+    "Gpu": "hardware.gpu",
+    "InputError": "errors",
+    "MissingError": "errors",
+    "ModelShape": "shape",
+    "Node": "hardware.node",
+    "Operator": "operators.types",
+    "ShapewrightError": "errors",
+    "Workload": "workload",
+    "load_gpu": "hardware.load",
+    "load_node": "hardware.load",
+    "override": "shape",
+    "predict_gemm": "predict.gemm",
+}
+
+__all__ = [
+    "Estimate",
+    "Explanation",
+    "Gpu",
+    "InputError",
+    "MissingError",
+    "ModelShape",
+    "Node",
+    "Operator",
+    "ShapewrightError",
+    "Workload",
+    "__version__",
+    "explain",
+    "load_gpu",
+    "load_node",
+    "load_shape",
+    "override",
+    "predict_gemm",
+]
+
+
+def load_shape(source: object, **overrides: object) -> ModelShape:
+    """The shape of a catalogue name, a file or folder, several YAML files, a Hub id in the local cache, or a live Hugging Face config.
+
+    `overrides` are `ModelShape` fields; what hangs on them moves along (`override` says what). Errors: `InputError`.
+    """
+    from .read.resolve import load
+
+    return load(source, overrides=overrides).shape
+
+
+def explain(
+    model: object,
+    gpu: str | Gpu,
+    workload: Workload | None = None,
+    *,
+    node: str | Node | None = None,
+    library: str | None = None,
+    **changes: Any,
+) -> Explanation:
+    """What `shapewright explain` shows, as an object; times in seconds of GPU time.
+
+    `model` is a `ModelShape` or anything that `load_shape` takes; `changes` are fields of `Workload`, over those of `workload`
+    (default: training, micro-batch 4, sequence 2048). Errors: `InputError`.
+    """
+    from .hardware.load import load_gpu, load_node
+    from .predict.explain import explain as predict_explanation
+    from .shape import ModelShape
+
+    shape = model if isinstance(model, ModelShape) else load_shape(model)
+    asked = _changed(workload, changes)
+    return predict_explanation(shape, load_gpu(gpu), asked, node=None if node is None else load_node(node), library=library)
+
+
+def _changed(base: Workload | None, changes: Mapping[str, Any]) -> Workload:
+    """`base` (None: the default) with fields changed; a name that is no field is refused with the nearest."""
+    from .errors import unknown_name
+    from .workload import Workload
+
+    base = base or Workload()
+    known = {field.name for field in fields(base)}
+    for name in changes:
+        if name not in known:
+            raise unknown_name("workload field", name, known)
+    return replace(base, **changes)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use and keep it."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""From measured rows to a profile (needs scipy: the `calibrate` extra)."""

@@ -1,0 +1,36 @@
+"""The tree of commands. A command is named here by its module's path and imported only when it runs."""
+
+from __future__ import annotations
+
+from cyclopts import App, CycloptsError
+
+from ..version import __version__
+from .arguments import complete
+from .failures import usage_error
+
+HELP = """Explain any transformer on any GPU: which operators it runs, how long each takes, and why.
+
+Try: shapewright explain gpt3-2.7b --gpu a100-40gb
+"""
+
+
+def build_app() -> App:
+    """All commands, none of them imported yet."""
+    app = App(name="shapewright", help=HELP, version=f"shapewright {__version__}", help_format="plaintext")
+    app.command("shapewright.cli.explain:explain", name="explain", help="Explain a model's operators and their times on a GPU.")
+    app.command("shapewright.cli.gpus:gpus", name="gpus", help="List the GPUs and nodes that are known, or show one with its sources.")
+    app.command("shapewright.cli.models:models", name="models", help="List the models of the catalogue, or show one with its source.")
+    predict = App(name="predict", help="Predict the times of operators in bulk.")
+    predict.command("shapewright.cli.predict_gemm:predict_gemm", name="gemm", help="Predict every product of a CSV file.")
+    app.command(predict)
+    return app
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command that `arguments` name; usage errors come out as `InputError`."""
+    app = build_app()
+    try:
+        code = app(complete(arguments), exit_on_error=False, print_error=False, result_action="return_value", verbose=False)
+    except CycloptsError as error:
+        raise usage_error(error) from None
+    return code if isinstance(code, int) else 0

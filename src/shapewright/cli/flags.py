@@ -1,0 +1,103 @@
+"""Flags of the workload and of the model, shared by all commands that take one.
+
+A flag is the field of `Workload` or `ModelShape` with dashes. Workload flags default to None here, so that a flag given can be told from
+one left out: a training configuration's own batch and parallel sizes stand between the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, make_dataclass
+from typing import Annotated, Any, Literal
+
+from cyclopts import Group, Parameter
+
+from ..dtypes import load_dtype
+from ..errors import ShapewrightError
+from ..hardware.gpu import Gpu
+from ..read.fields import OVERRIDABLE
+from ..workload import Workload
+from .arguments import blame_flag
+from .options import Count, Share
+
+_WORKLOAD = Group("Workload", sort_key=1)
+_MODEL = Group("Model overrides", help="Any field of the model. Fields that hang on it move along, and a note says so.", sort_key=2)
+
+
+def _described(help_text: str) -> Parameter:
+    return Parameter(help=help_text)
+
+
+@Parameter(name="*", group=_WORKLOAD)
+@dataclass(frozen=True, kw_only=True)
+class WorkloadFlags:
+    """One flag for each field of `Workload`; None where the user did not say."""
+
+    phase: Annotated[Literal["forward", "train", "prefill", "decode"] | None, _described("Default train.")] = None
+    micro_batch: Annotated[Count | None, _described("Sequences of one pass on one replica (b); default 4.")] = None
+    global_batch: Annotated[Count | None, _described("Sequences of one optimizer step; default: one micro-batch a replica.")] = None
+    sequence: Annotated[Count | None, _described("Tokens a sequence (s); default 2048.")] = None
+    context: Annotated[Count | None, _described("Tokens already in the KV cache (decode); default: --sequence.")] = None
+    dtype: Annotated[str | None, _described("fp32, tf32, fp16, bf16 or fp8; default bf16, fp16 where the GPU lacks it.")] = None
+    attention: Annotated[Literal["flash", "unfused"] | None, _described("Default flash.")] = None
+    runtime: Annotated[
+        Literal["graph", "eager", "compiled"] | None, _described("graph: GPU time alone; eager: the host may be the limit; default graph.")
+    ] = None
+    recompute: Annotated[Literal["none", "selective", "full"] | None, _described("Without a value: full; default none.")] = None
+    tensor_parallel: Annotated[Count | None, _described("GPUs that share each layer (t); default 1.")] = None
+    pipeline_parallel: Annotated[Count | None, _described("Stages of layers; default 1.")] = None
+    data_parallel: Annotated[Count | None, _described("Replicas; default 1.")] = None
+    expert_parallel: Annotated[Count | None, _described("Replicas over which experts are spread; default 1.")] = None
+    sequence_parallel: Annotated[bool | None, _described("Split norms and dropout over the tensor-parallel GPUs.")] = None
+    zero: Annotated[Count | None, _described("ZeRO stage 0 to 3; default 0.")] = None
+
+    def workload(self, gpu: Gpu, said: Mapping[str, object]) -> tuple[Workload, tuple[str, ...]]:
+        """Flags over what the model's own file `said` over the defaults, with the dtype filled in; and notes of what the file said.
+
+        A training configuration's sizes are taken for training and forward passes alone: they say nothing of how a model is served.
+        """
+        given: dict[str, Any] = {field.name: value for field in fields(self) if (value := getattr(self, field.name)) is not None}
+        is_served = self.phase in ("prefill", "decode")
+        taken, notes = usable_workload(given, {} if is_served else said, gpu)
+        try:
+            merged = {"dtype": gpu.default_dtype} | taken | given
+            return Workload(**{**merged, "dtype": load_dtype(merged["dtype"]).name}), notes
+        except ShapewrightError as error:
+            raise blame_flag(error, error.field or "dtype") from None
+
+
+def usable_workload(given: Mapping[str, Any], said: Mapping[str, object], gpu: Gpu) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """What a file `said` and no flag has `given`, less what contradicts the flags or the GPU; and a note of each."""
+    taken: dict[str, Any] = {}
+    notes: list[str] = []
+    for name, value in said.items():
+        if name in given:
+            continue
+        try:
+            if name == "dtype":
+                gpu.peak_flops_per_s(str(value))
+            Workload(**given | taken | {name: value})
+        except ShapewrightError as error:
+            notes.append(f"{name} {value} of the model's file is left out: {error.what}")
+        else:
+            taken[name] = value
+    listed = ", ".join(f"{name} {value}" for name, value in taken.items())
+    return taken, (*([f"from the model's file: {listed}"] if listed else []), *notes)
+
+
+def _override_flags() -> Any:
+    """A dataclass with one optional flag for each field of a model that may be overridden, of the field's type."""
+    members = [(name, Annotated[_FLAG_TYPES[kind] | None, Parameter()], None) for name, kind in OVERRIDABLE.items()]
+    # cyclopts takes classes of the standard library's modules, where make_dataclass puts them, for plain values.
+    made = make_dataclass("OverrideFlags", members, frozen=True, kw_only=True, namespace={"__module__": __name__})
+    return Parameter(name="*", group=_MODEL)(made)
+
+
+_FLAG_TYPES: Mapping[type, Any] = {int: Count, float: Share, bool: bool, str: str}
+OverrideFlags: Any = _override_flags()
+
+
+def overrides(flags: Any) -> dict[str, Any]:
+    """The overrides that were given, field -> value; `flags` is an `OverrideFlags` or None."""
+    every = {} if flags is None else {field.name: getattr(flags, field.name) for field in fields(flags)}
+    return {name: value for name, value in every.items() if value is not None}

@@ -1,0 +1,72 @@
+"""`explain(shape, gpu, workload)`: every operator of a step with its time and reasons, and what they add up to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..dtypes import load_dtype
+from ..hardware.gpu import Gpu
+from ..hardware.load import default_node, load_gpu, load_node
+from ..hardware.node import Node
+from ..operators.lower import lower
+from ..operators.memory import MemoryUse, memory_use
+from ..shape import ModelShape
+from ..workload import Workload
+from .estimate import worst
+from .explanation import Explanation
+from .operators import Machine, estimate_operators
+from .profiles import load_profile
+from .step import layer_times, step_time, with_shares
+
+
+def explain(
+    shape: ModelShape, gpu: Gpu | str, workload: Workload | None = None, *, node: Node | str | None = None, library: str | None = None
+) -> Explanation:
+    """The operators of `shape` on `gpu` under `workload` (default: a training step).
+
+    `node` (default: the GPU's usual one) gives the links where several GPUs work together; `library` picks one of the GPU's profiles. A
+    model that does not fit the memory, or a sequence beyond the model's positions, is a note, not an error. Errors: `InputError` for a
+    dtype the GPU cannot multiply or an unknown library.
+    """
+    gpu = load_gpu(gpu)
+    workload = workload or Workload()
+    dtype = load_dtype(workload.dtype or gpu.default_dtype).name
+    gpu.peak_flops_per_s(dtype)
+    workload = replace(workload, dtype=dtype)
+    machine = Machine(
+        gpu=gpu, profile=load_profile(gpu, library), library=library, node=load_node(node) if node is not None else default_node(gpu)
+    )
+    operators = lower(shape, workload, dtype)
+    times = with_shares(operators, estimate_operators(operators, machine))
+    memory = memory_use(shape, workload)
+    return Explanation(
+        shape=shape,
+        workload=workload,
+        gpu=gpu,
+        operators=times,
+        layers=layer_times(times, shape, workload),
+        step=step_time(times, shape, workload, dtype, machine),
+        memory=memory,
+        provenance=worst([time.estimate.provenance for time in times]),
+        notes=_notes(shape, workload, machine, memory),
+    )
+
+
+def _notes(shape: ModelShape, workload: Workload, machine: Machine, memory: MemoryUse) -> tuple[str, ...]:
+    """What a user should know before trusting the numbers."""
+    notes = []
+    gpu, profile = machine.gpu, machine.profile
+    if memory.total > gpu.memory_bytes:
+        need, has = memory.total / 1e9, gpu.memory_bytes / 1e9
+        notes.append(f"does not fit: needs {need:.1f} GB a GPU, {gpu.name} has {has:.0f} GB (--fit finds the largest micro-batch)")
+    limit = shape.max_position_embeddings
+    tokens = workload.kv_len
+    if limit is not None and tokens > limit:
+        notes.append(f"{tokens} tokens exceed the model's {limit} positions")
+    if profile.inherited_from:
+        notes.append(f"no measurement of {gpu.name}: constants of {profile.inherited_from} scaled by the datasheet, wide intervals")
+    if workload.num_gpus > 1 and machine.node is not None:
+        notes.append(f"links of {machine.node.full_name} are assumed")
+    if shape.num_attention_heads % workload.tensor_parallel:
+        notes.append(f"{shape.num_attention_heads} heads do not divide by tensor_parallel {workload.tensor_parallel}")
+    return tuple(notes)

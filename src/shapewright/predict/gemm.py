@@ -1,0 +1,219 @@
+"""Time of matrix products: many at once as arrays, or one with its reasons.
+
+    estimates = predict_gemm(gpu, m=8192, n=[11008, 10923], k=4096, dtype="bf16", layout="NT")
+    estimates.time_s, estimates.low_s, estimates.high_s      # seconds; 10th and 90th percentile
+    estimates.explain(1)                                     # an Estimate: parts that add up, reasons in words
+
+Shapes are y[batch,m,n] = x[batch,m,k] w[batch,k,n] in elements. The arithmetic stands in `gemm_model`, the constants in the profile of the GPU
+and library. Errors: non-positive or fractional sizes, unknown dtypes and layouts, and dtypes that the GPU cannot multiply are refused.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..dtypes import load_dtype
+from ..errors import InputError, shown, unknown_name
+from ..hardware.gpu import Gpu
+from ..hardware.load import load_gpu
+from ..hardware.profile import KernelMenu, Profile, Spread
+from ..operators.types import Gemm
+from .estimate import Estimate, Provenance
+from .gemm_classes import CLASSES, class_codes, pattern_factors
+from .gemm_model import CHUNK, LAYOUT_CODES, Rates, candidate_times
+from .gemm_reasons import explain_product
+from .profiles import load_profile
+
+Array = NDArray[Any]
+MAX_SIZE = 2**31 - 1
+BOUNDS = ("compute", "memory", "latency", "launch")
+#: Upper ends of the predicted times, in seconds, for which a menu keeps separate intervals.
+SPREAD_EDGES_S = np.array([6e-6, 30e-6, 300e-6])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Product:
+    """Products of one dtype on one GPU: everything that their time depends on beside their sizes."""
+
+    gpu: Gpu
+    profile: Profile
+    dtype: str
+    rates: Rates
+
+    def menu(self, class_name: str) -> KernelMenu:
+        """Plain-core products (fp32) know no alignment classes."""
+        return self.profile.menus["aligned_nt" if self.dtype == "fp32" else class_name]
+
+    def provenance(self, menu: KernelMenu) -> Provenance:
+        fitted = self.profile.provenance == "calibrated" and menu.num_rows > 0
+        return "calibrated" if fitted and self.dtype in self.profile.fitted_dtypes else "datasheet"
+
+    def spreads(self, menu: KernelMenu) -> tuple[Spread, ...]:
+        """The menu's intervals, widened where its constants were carried over from another GPU, library or dtype."""
+        if self.provenance(menu) == "calibrated" or menu.num_rows == 0 and self.profile.provenance == "calibrated":
+            return menu.spreads
+        wide = self.profile.spreads["datasheet"]
+        return tuple(Spread(low=min(each.low, wide.low), high=max(each.high, wide.high)) for each in menu.spreads)
+
+
+@functools.lru_cache(maxsize=64)
+def _cached_product(gpu: Gpu, library: str | None, dtype: str) -> Product:
+    name = load_dtype(dtype)
+    rates = Rates(
+        num_sms=gpu.num_sms, flops_per_s=gpu.peak_flops_per_s(name.name), bytes_per_s=gpu.memory_bytes_per_s,
+        size_bytes=name.size_bytes, output_bytes=name.output_bytes,
+    )  # fmt: skip
+    return Product(gpu=gpu, profile=load_profile(gpu, library), dtype=name.name, rates=rates)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class GemmEstimates:
+    """Estimates of many products; arrays have one entry a product. `bound_by` and `provenance` are arrays of names."""
+
+    gpu: Gpu
+    library: str | None
+    batch: Array
+    m: Array
+    n: Array
+    k: Array
+    dtype: Array
+    layout: Array
+    time_s: Array
+    low_s: Array
+    high_s: Array
+    limit_s: Array
+    provenance: Array
+    bound_codes: Array
+
+    def __len__(self) -> int:
+        return len(self.time_s)
+
+    @cached_property
+    def bound_by(self) -> Array:
+        return np.array(BOUNDS)[self.bound_codes]
+
+    def explain(self, index: int = 0) -> Estimate:
+        """The estimate of product `index` with its parts and reasons."""
+        layout = str(self.layout[index])
+        gemm = Gemm(
+            batch=int(self.batch[index]), m=int(self.m[index]), n=int(self.n[index]), k=int(self.k[index]), dtype=str(self.dtype[index]),
+            layout=layout,  # type: ignore[arg-type]
+        )  # fmt: skip
+        return estimate_gemm(gemm, self.gpu, self.library)
+
+
+def predict_gemm(
+    gpu: Gpu | str, *, m: ArrayLike, n: ArrayLike, k: ArrayLike, batch: ArrayLike = 1, dtype: str | Sequence[str] | Array = "bf16",
+    layout: str | Sequence[str] | Array = "NT", library: str | None = None,
+) -> GemmEstimates:  # fmt: skip
+    """Times of the products (m x k)(k x n), broadcast against each other; 0-d input gives arrays of one entry."""
+    gpu = load_gpu(gpu)
+    sizes = [_sizes(name, value) for name, value in (("batch", batch), ("m", m), ("n", n), ("k", k))]
+    columns = np.broadcast_arrays(*sizes, np.atleast_1d(np.asarray(dtype, str)), np.atleast_1d(np.asarray(layout, str)))
+    b, mm, nn, kk, dtypes, layouts = (np.ravel(column) for column in columns)
+    codes = _layout_codes(layouts)
+    out = {name: np.empty(len(b)) for name in ("time_s", "low_s", "high_s", "limit_s")}
+    bounds = np.empty(len(b), np.int8)
+    provenance = np.empty(len(b), "U10")
+    for name in dict.fromkeys(np.unique(dtypes).tolist()):
+        product = _cached_product(gpu, library, name)
+        rows = np.flatnonzero(dtypes == name)
+        part = _Batch(product=product, batch=b[rows], m=mm[rows], n=nn[rows], k=kk[rows], layout=codes[rows])
+        part.predict()
+        for key in out:
+            out[key][rows] = getattr(part, key)
+        bounds[rows], provenance[rows] = part.bounds, part.provenance
+    return GemmEstimates(
+        gpu=gpu, library=library, batch=b, m=mm, n=nn, k=kk, dtype=dtypes, layout=layouts, provenance=provenance, bound_codes=bounds, **out
+    )
+
+
+def estimate_gemm(gemm: Gemm, gpu: Gpu, library: str | None = None) -> Estimate:
+    """One product with parts and reasons."""
+    product = _cached_product(gpu, library, gemm.dtype)
+    estimate = explain_product(gemm, product.menu, product.rates)
+    menu = product.menu(_class_of(gemm, product))
+    spread = product.spreads(menu)[int(np.searchsorted(SPREAD_EDGES_S, estimate.time_s, side="right"))]
+    return replace(
+        estimate, low_s=estimate.time_s * spread.low, high_s=estimate.time_s * spread.high, provenance=product.provenance(menu)
+    )
+
+
+def _class_of(gemm: Gemm, product: Product) -> str:
+    sizes = (np.array([value]) for value in (gemm.batch, gemm.m, gemm.n, gemm.k, LAYOUT_CODES[gemm.layout]))
+    code, _ = class_codes(*sizes, product.rates.size_bytes)
+    return CLASSES[int(code[0])]
+
+
+class _Batch:
+    """Predicts products of one dtype, class by class and in chunks that stay in cache."""
+
+    def __init__(self, *, product: Product, batch: Array, m: Array, n: Array, k: Array, layout: Array) -> None:
+        self.product, self.layout = product, layout
+        self.sizes = (batch, m, n, k)
+        self.time_s, self.low_s, self.high_s, self.limit_s = (np.empty(len(m)) for _ in range(4))
+        self.bounds = np.empty(len(m), np.int8)
+        self.provenance = np.empty(len(m), "U10")
+
+    def predict(self) -> None:
+        code, pattern = class_codes(*self.sizes, self.layout, self.product.rates.size_bytes)
+        for index in np.unique(code):
+            menu = self.product.menu(CLASSES[int(index)])
+            rows = np.flatnonzero(code == index)
+            factors = pattern_factors(dict(menu.groups)).astype(np.float32) if menu.groups else None
+            for start in range(0, len(rows), CHUNK):
+                chunk = rows[start : start + CHUNK]
+                self._chunk(menu, chunk, np.float32(1) if factors is None else factors[pattern[chunk]])
+            self._intervals(menu, rows)
+        self._limits()
+
+    def _chunk(self, menu: KernelMenu, rows: Array, group: Array | np.float32) -> None:
+        size = tuple(column[rows].astype(np.float32) for column in self.sizes)
+        times = candidate_times(size, group, menu, self.product.rates)  # type: ignore[arg-type]
+        best = times.time_s.argmin(axis=0)
+        columns = np.arange(len(rows))
+        time = times.time_s[best, columns]
+        sm, dram, blocks = times.sm_s[best, columns], times.dram_s[0], times.blocks[best, columns]
+        self.time_s[rows] = time
+        starved = (blocks < self.product.rates.num_sms * 0.75) & (sm > dram)
+        self.bounds[rows] = np.where(menu.launch_s > 0.5 * time, 3, np.where(dram > sm, 1, np.where(starved, 2, 0)))
+
+    def _intervals(self, menu: KernelMenu, rows: Array) -> None:
+        spreads = self.product.spreads(menu)
+        bins = np.searchsorted(SPREAD_EDGES_S, self.time_s[rows], side="right")
+        self.low_s[rows] = self.time_s[rows] * np.array([each.low for each in spreads])[bins]
+        self.high_s[rows] = self.time_s[rows] * np.array([each.high for each in spreads])[bins]
+        self.provenance[rows] = self.product.provenance(menu)
+
+    def _limits(self) -> None:
+        rates = self.product.rates
+        b, m, n, k = (column.astype(float) for column in self.sizes)
+        moved = b * (rates.size_bytes * (m * k + k * n) + rates.output_bytes * m * n)
+        np.maximum(2 * b * m * n * k / rates.flops_per_s, moved / rates.bytes_per_s, out=self.limit_s)
+
+
+def _sizes(name: str, value: ArrayLike) -> Array:
+    """A size column as int64; anything but whole numbers from 1 to 2^31 - 1 is refused."""
+    column = np.atleast_1d(np.asarray(value))
+    if column.dtype.kind not in "iuf" or (column.dtype.kind == "f" and not np.all(np.mod(column, 1) == 0)):
+        raise InputError(f"{name} is {shown(value)}", hint="expected whole numbers", field=name)
+    if column.size and (column.min() < 1 or column.max() > MAX_SIZE):
+        wrong = column[(column < 1) | (column > MAX_SIZE)][0]
+        raise InputError(f"{name} is {wrong}", hint=f"expected 1 to {MAX_SIZE}", field=name)
+    return column.astype(np.int64)
+
+
+def _layout_codes(layouts: Array) -> Array:
+    codes = np.full(len(layouts), -1, np.int64)
+    for name, code in LAYOUT_CODES.items():
+        codes[layouts == name] = code
+    if (codes < 0).any():
+        raise unknown_name("layout", str(layouts[codes < 0][0]), LAYOUT_CODES)
+    return codes

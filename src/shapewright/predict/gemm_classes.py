@@ -1,0 +1,63 @@
+"""Which alignment class a product falls in: the name of its `KernelMenu`, and the misalignment pattern within it.
+
+Tensor cores load leading dimensions in vectors of 16 bytes. Where the leading dimensions of all three matrices are multiples of it the product is
+`aligned_nt`, `aligned_nn_tn` or `batched`; where the worst is a multiple of 4 bytes it is `half`; below that `odd`. The pattern names
+the layout and whether the operands or the output are at fault, for example `NT:8:1` for an odd n with an even k (elements of 2 bytes).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .gemm_model import LAYOUT_CODES, leading_alignments
+
+Array = NDArray[Any]
+CLASSES = ("aligned_nt", "aligned_nn_tn", "batched", "half", "odd")
+VECTOR_BYTES = 16
+_LAYOUT_NAMES = tuple(LAYOUT_CODES)
+_BUCKETS = (8, 2, 1)
+#: Pattern names by code: layout, batched or not, operands' bucket, output's bucket.
+_PATTERNS = np.array(
+    [
+        f"{layout}{batched}:{operands}:{output}"
+        for layout in _LAYOUT_NAMES
+        for batched in ("", "b")
+        for operands in _BUCKETS
+        for output in _BUCKETS
+    ]
+)
+
+
+def class_codes(
+    batch: Array, m: Array, n: Array, k: Array, layout: Array, size_bytes: int
+) -> tuple[Array, Array]:
+    """Index into `CLASSES` and into the patterns, for integer arrays and layout codes."""
+    vector = max(VECTOR_BYTES // size_bytes, 1)
+    operands, output = leading_alignments(m, n, k, layout, vector)
+    worst = np.minimum(operands, output)
+    batched = (batch > 1).astype(np.int64)
+    aligned = np.where(batched == 1, 2, np.where(layout == 0, 0, 1))
+    code = np.where(worst >= vector, aligned, np.where(worst * size_bytes >= 4, 3, 4))
+    pattern = ((layout * 2 + batched) * 3 + _bucket(operands, vector, size_bytes)) * 3 + _bucket(output, vector, size_bytes)
+    return code, pattern
+
+
+def classify_products(
+    batch: Array, m: Array, n: Array, k: Array, layout: Array, size_bytes: int
+) -> tuple[Array, Array]:
+    """Class name and pattern name of each product; aligned products have the pattern ""."""
+    code, pattern = class_codes(batch, m, n, k, layout, size_bytes)
+    return np.array(CLASSES)[code], np.where(code < 3, "", _PATTERNS[pattern])
+
+
+def pattern_factors(groups: dict[str, float]) -> Array:
+    """Efficiency factor by pattern code (1 where a menu knows no factor)."""
+    return np.array([groups.get(str(name), 1.0) for name in _PATTERNS])
+
+
+def _bucket(align: Array, vector: int, size_bytes: int) -> Array:
+    """0: full vectors, 1: at least 4 bytes, 2: less."""
+    return np.where(align >= vector, 0, np.where(align * size_bytes >= 4, 1, 2))

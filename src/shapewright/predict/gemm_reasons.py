@@ -1,0 +1,165 @@
+"""Why one matrix product takes its time: parts that add up, and the reasons in words.
+
+The parts walk from the arithmetic at the peak rate to the predicted time, one cause at a time: the kernel's own rate, partial tiles, waves,
+operand loads, prologue and epilogue, memory that compute does not hide, split-K, launch. Where memory dominates they walk from the bytes
+at the datasheet's bandwidth instead. All times in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from ..hardware.profile import Candidate, KernelMenu
+from ..operators.types import Gemm
+from .estimate import BoundBy, Estimate, TimePart
+from .gemm_classes import CLASSES, VECTOR_BYTES, class_codes, pattern_factors
+from .gemm_model import LAYOUT_CODES, CandidateTimes, Rates, candidate_times
+
+MenuOf = Callable[[str], KernelMenu]
+#: Misalignment costs are named when they exceed this share of the time.
+WORTH_NAMING = 0.03
+
+
+def explain_product(gemm: Gemm, menu_of: MenuOf, rates: Rates) -> Estimate:
+    """The estimate of one product; interval and provenance are left for the caller to fill."""
+    class_name, group = _class(gemm, menu_of, rates)
+    menu = menu_of(class_name)
+    times = _times(gemm, group, menu, rates)
+    best = int(times.time_s[:, 0].argmin())
+    walk = _Walk(gemm=gemm, menu=menu, rates=rates, group=group, times=times, best=best)
+    parts = walk.parts()
+    time_s = sum(part.time_s for part in parts)
+    return Estimate(
+        time_s=time_s, low_s=time_s, high_s=time_s, limit_s=walk.limit_s, bound_by=walk.bound_by, provenance="datasheet", parts=parts,
+        reasons=(*_alignment_reasons(gemm, class_name, time_s, menu_of, rates), *walk.reasons()),
+    )  # fmt: skip
+
+
+def _class(gemm: Gemm, menu_of: MenuOf, rates: Rates) -> tuple[str, float]:
+    arrays = (np.array([value]) for value in (gemm.batch, gemm.m, gemm.n, gemm.k, LAYOUT_CODES[gemm.layout]))
+    code, pattern = class_codes(*arrays, rates.size_bytes)
+    name = CLASSES[int(code[0])]
+    groups = dict(menu_of(name).groups)
+    return name, float(pattern_factors(groups)[int(pattern[0])]) if groups else 1.0
+
+
+def _times(gemm: Gemm, group: float, menu: KernelMenu, rates: Rates) -> CandidateTimes:
+    # float32, as in bulk, so that one product and the same product among a million get the same answer.
+    size = tuple(np.array([value], np.float32) for value in (gemm.batch, gemm.m, gemm.n, gemm.k))
+    return candidate_times(size, np.array([group], np.float32), menu, rates)  # type: ignore[arg-type]
+
+
+def aligned_time_s(gemm: Gemm, menu_of: MenuOf, rates: Rates) -> tuple[Gemm, float]:
+    """The product with every misaligned dimension rounded up to whole vectors, and its time."""
+    vector = max(VECTOR_BYTES // rates.size_bytes, 1)
+    up = {name: -(-getattr(gemm, name) // vector) * vector for name in _leading_dimensions(gemm)}
+    rounded = replace(gemm, **up)
+    name, group = _class(rounded, menu_of, rates)
+    return rounded, float(_times(rounded, group, menu_of(name), rates).time_s.min())
+
+
+def _leading_dimensions(gemm: Gemm) -> tuple[str, ...]:
+    """Dimensions along which a matrix of this layout is contiguous: x, w and y."""
+    return {"NT": ("k", "n"), "NN": ("k", "n"), "TN": ("m", "n")}[gemm.layout]
+
+
+def _alignment_reasons(gemm: Gemm, class_name: str, time_s: float, menu_of: MenuOf, rates: Rates) -> tuple[str, ...]:
+    vector = max(VECTOR_BYTES // rates.size_bytes, 1)
+    if class_name not in ("half", "odd"):
+        return ("aligned",)
+    faults = [f"{name} = {getattr(gemm, name)}" for name in _leading_dimensions(gemm) if getattr(gemm, name) % vector]
+    rounded, aligned_s = aligned_time_s(gemm, menu_of, rates)
+    cure = ", ".join(f"{name} = {getattr(rounded, name)}" for name in _leading_dimensions(gemm) if getattr(gemm, name) % vector)
+    fault = f"misaligned: {', '.join(faults)} is not a multiple of {vector}"
+    if time_s < aligned_s * (1 + WORTH_NAMING):
+        return (fault + " (costs nothing here)",)
+    return (f"{fault}; {cure} would be {time_s / aligned_s:.2f}x faster",)
+
+
+class _Walk:
+    """The winning candidate of one product, taken apart."""
+
+    def __init__(self, *, gemm: Gemm, menu: KernelMenu, rates: Rates, group: float, times: CandidateTimes, best: int) -> None:
+        self.gemm, self.menu, self.rates, self.group = gemm, menu, rates, group
+        self.candidate: Candidate = menu.candidates[best]
+        self.sm_s, self.dram_s = float(times.sm_s[best, 0]), float(times.dram_s[best, 0])
+        self.split_s = float(times.split_s[best, 0])
+        self.blocks, self.splits = float(times.blocks[best, 0]), int(times.splits[best, 0])
+        self.time_s = float(times.time_s[best, 0])
+        self.core_s = self.time_s - menu.launch_s - self.split_s
+
+    @property
+    def waves(self) -> float:
+        return self.blocks / self.rates.num_sms
+
+    @property
+    def ideal_s(self) -> float:
+        return self.gemm.flops / self.rates.flops_per_s
+
+    @property
+    def limit_s(self) -> float:
+        return max(self.ideal_s, self.gemm.bytes / self.rates.bytes_per_s)
+
+    @property
+    def bound_by(self) -> BoundBy:
+        if self.menu.launch_s > 0.5 * self.time_s:
+            return "launch"
+        if self.dram_s > self.sm_s:
+            return "memory"
+        return "latency" if self.waves < 0.75 else "compute"
+
+    def parts(self) -> tuple[TimePart, ...]:
+        tail = (
+            TimePart(name="split_k", time_s=self.split_s, reason=f"partial results of {self.splits} k-slices are added up"),
+            TimePart(name="launch", time_s=self.menu.launch_s, reason="fixed time of a call"),
+        )
+        own = self._memory_parts() if self.dram_s > self.sm_s else self._compute_parts()
+        return tuple(part for part in (*own, *tail) if part.time_s != 0)
+
+    def _memory_parts(self) -> tuple[TimePart, ...]:
+        floor = self.gemm.bytes / self.rates.bytes_per_s
+        share = self.menu.bandwidth_share
+        return (
+            TimePart(name="bytes", time_s=floor, reason="operands and result once, at the datasheet's bandwidth"),
+            TimePart(name="bandwidth", time_s=self.dram_s - floor, reason=f"{share:.0%} of the bandwidth is reached"),
+            TimePart(name="compute_not_hidden", time_s=self.core_s - self.dram_s, reason="tile loops that the transfers do not cover"),
+        )
+
+    def _compute_parts(self) -> tuple[TimePart, ...]:
+        rate_s = self.ideal_s / (self.candidate.efficiency * self.group)
+        depth = np.ceil(self.gemm.k / (self.splits * self.menu.grain)) * self.menu.grain * self.splits
+        tile = self.candidate.tile_m * self.candidate.tile_n
+        padded_s = rate_s * self.blocks / self.splits * tile * depth / (self.gemm.batch * self.gemm.m * self.gemm.n * self.gemm.k)
+        filled = self._filled_waves()
+        waves_s = padded_s * filled / self.waves
+        ends_s = filled * (self.menu.prologue_s + self.menu.epilogue_s * tile / 16384)
+        label = f"{self.candidate.tile_m} x {self.candidate.tile_n} tiles"
+        return (
+            TimePart(name="arithmetic", time_s=self.ideal_s, reason="FLOPs at the dense peak"),
+            TimePart(name="kernel_rate", time_s=rate_s - self.ideal_s, reason=f"{self.ideal_s / rate_s:.0%} of the peak with {label}"),
+            TimePart(name="partial_tiles", time_s=padded_s - rate_s, reason=f"{rate_s / padded_s:.0%} of the tiles' area is used"),
+            TimePart(name="waves", time_s=waves_s - padded_s, reason=self._wave_words()),
+            TimePart(name="operand_loads", time_s=self.sm_s - ends_s - waves_s, reason="tiles wait for operands; long products clock down"),
+            TimePart(name="prologue_epilogue", time_s=ends_s, reason="filling the pipeline and writing the result, once a wave"),
+            TimePart(name="memory_not_hidden", time_s=self.core_s - self.sm_s, reason="transfers that the tile loops do not cover"),
+        )
+
+    def _filled_waves(self) -> float:
+        whole = np.ceil(self.waves)
+        return float(whole - self.menu.softness * (whole - self.waves)) if self.waves > 1 else 1.0
+
+    def _wave_words(self) -> str:
+        sms, blocks = self.rates.num_sms, int(self.blocks)
+        if blocks <= sms:
+            return f"1 wave, {blocks} blocks on {sms} SMs ({blocks / sms:.0%} full)"
+        last = blocks % sms or sms
+        return f"{int(np.ceil(self.waves))} waves of {sms}, the last {last / sms:.0%} full"
+
+    def reasons(self) -> tuple[str, ...]:
+        area = self.gemm.batch * self.gemm.m * self.gemm.n / (self.blocks / self.splits * self.candidate.tile_m * self.candidate.tile_n)
+        tile = f"tile {self.candidate.tile_m} x {self.candidate.tile_n}, {area:.0%} used"
+        split = (f"split-K {self.splits}",) if self.splits > 1 else ()
+        return (tile, self._wave_words(), *split)

@@ -1,0 +1,71 @@
+"""Time of any operator: hands its work to the model of its kind. Identical work is estimated once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from ..hardware.gpu import Gpu
+from ..hardware.node import Node
+from ..hardware.profile import Profile
+from ..operators.types import Collective, FlashAttention, Gemm, GroupedGemm, MemoryChain, MemoryPass, Operator, Work
+from .attention import estimate_attention
+from .collectives import estimate_collective
+from .estimate import Estimate, TimePart
+from .gemm import estimate_gemm
+from .memory_bound import estimate_memory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What operators run on: a GPU with one library's constants, and the node around it (None: a single GPU)."""
+
+    gpu: Gpu
+    profile: Profile
+    library: str | None = None
+    node: Node | None = None
+
+    def estimate(self, work: Work) -> Estimate:
+        if isinstance(work, Gemm):
+            return estimate_gemm(work, self.gpu, self.library)
+        if isinstance(work, GroupedGemm):
+            return _grouped(work, self.gpu, self.library)
+        if isinstance(work, FlashAttention):
+            return estimate_attention(work, self.gpu, self.profile)
+        if isinstance(work, MemoryPass | MemoryChain):
+            return estimate_memory(work, self.gpu, self.profile)
+        assert isinstance(work, Collective)
+        return estimate_collective(work, self.node, self.profile.spreads["collective"])
+
+
+def estimate_operators(operators: Iterable[Operator], machine: Machine) -> list[Estimate]:
+    """Estimates per call, in order."""
+    known: dict[Work, Estimate] = {}
+    estimates = []
+    for operator in operators:
+        if operator.work not in known:
+            known[operator.work] = machine.estimate(operator.work)
+        estimate = known[operator.work]
+        estimates.append(estimate.with_reasons(operator.note) if operator.note else estimate)
+    return estimates
+
+
+def _grouped(work: GroupedGemm, gpu: Gpu, library: str | None) -> Estimate:
+    """Experts as one batched product of the mean number of rows, or as a loop of plain ones.
+
+    The product is rounded to whole rows and experts; its time is scaled back to the rows that there are.
+    """
+    experts, rows = max(1, round(work.num_active_groups)), max(1, round(work.rows_per_group))
+    mean = "mean rows an expert; uneven routing makes the fullest expert later"
+    if work.layout == "TN":  # wgrad: the contracted dimension is the tokens
+        shape = Gemm(m=work.n, n=work.k, k=rows, dtype=work.dtype, layout="TN")
+    else:
+        shape = Gemm(m=rows, n=work.n, k=work.k, dtype=work.dtype, layout=work.layout)
+    if not work.is_loop:
+        return estimate_gemm(replace(shape, batch=experts), gpu, library).with_reasons(f"{experts} experts in one kernel", mean)
+    one = estimate_gemm(shape, gpu, library)
+    return replace(
+        one, time_s=one.time_s * experts, low_s=one.low_s * experts, high_s=one.high_s * experts, limit_s=one.limit_s * experts,
+        parts=tuple(TimePart(name=part.name, time_s=part.time_s * experts, reason=part.reason) for part in one.parts),
+        reasons=(*one.reasons, f"a loop over {experts} experts", mean),
+    )  # fmt: skip

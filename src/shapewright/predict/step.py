@@ -1,0 +1,110 @@
+"""From operators to layers and steps: sums, pipeline bubbles, the host's launch rate, tokens and FLOPs per second.
+
+    GPU time = micro-batches x (forward + backward) + (stages - 1) x (forward + backward) [the bubble] + optimizer and gradient exchange
+    step     = max(GPU time, launches x host time a launch) in eager mode, else GPU time
+
+A pipeline's first and last stages also hold the embedding and the head; the last, which is listed, sets the pace. Seconds, FLOPs, tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..operators.lower import lower
+from ..operators.types import Collective, MemoryChain, MemoryPass, Operator
+from ..shape import ModelShape
+from ..workload import Workload
+from .estimate import Estimate
+from .explanation import LayerTime, OperatorTime, PassTime, StepTime
+from .operators import Machine
+
+
+def model_flops(shape: ModelShape, workload: Workload, dtype: str) -> float:
+    """FLOPs of the matrix products of one step over all GPUs, as if nothing were split, padded or recomputed."""
+    plain = replace(
+        workload, tensor_parallel=1, pipeline_parallel=1, data_parallel=1, expert_parallel=1, sequence_parallel=False, zero=0,
+        global_batch=None, recompute="none",
+    )  # fmt: skip
+    each = sum(operator.flops * operator.count for operator in lower(shape, plain, dtype))
+    return each * workload.num_micro_batches * workload.data_parallel
+
+
+def num_launches(operator: Operator) -> int:
+    """Kernels that one call issues."""
+    return operator.work.num_kernels if isinstance(operator.work, MemoryPass | MemoryChain) else 1
+
+
+def step_time(
+    times: Sequence[OperatorTime], shape: ModelShape, workload: Workload, dtype: str, machine: Machine
+) -> StepTime:
+    """The step of `times`, which list one micro-batch and the once-a-step operators of one GPU."""
+    batch = [time for time in times if time.operator.part != "optimizer"]
+    once = [time for time in times if time.operator.part == "optimizer"]
+    repeats, stages = workload.num_micro_batches, workload.pipeline_parallel
+    one_s, once_s = sum(t.total_s for t in batch), sum(t.total_s for t in once)
+    bubble_s = (stages - 1) * one_s
+    gpu_s = repeats * one_s + bubble_s + once_s
+    launches = repeats * _launches(batch) + _launches(once)
+    host_s = launches * machine.profile.launch_host_s if workload.runtime == "eager" else 0.0
+    below, above = _deviation(times)
+    scale = gpu_s / (one_s + once_s)
+    time_s = max(gpu_s, host_s)
+    flops = model_flops(shape, workload, dtype)
+    peak = machine.gpu.peak_flops_per_s(dtype) * workload.num_gpus
+    tokens = workload.num_tokens * repeats * workload.data_parallel
+    return StepTime(
+        time_s=time_s, low_s=max(gpu_s - below * scale, host_s), high_s=max(gpu_s + above * scale, host_s), flops=flops,
+        tokens_per_s=tokens / time_s, mfu=flops / (time_s * peak), gpu_s=gpu_s, host_s=host_s, bubble_s=bubble_s, num_launches=launches,
+    )  # fmt: skip
+
+
+def _launches(times: Sequence[OperatorTime]) -> int:
+    return sum(num_launches(time.operator) * time.operator.count for time in times)
+
+
+def _deviation(times: Sequence[OperatorTime]) -> tuple[float, float]:
+    """How far the sum lies from its 10th and 90th percentile: errors of one model (products, passes, ...) go together, others do not."""
+    below: dict[str, float] = defaultdict(float)
+    above: dict[str, float] = defaultdict(float)
+    for time in times:
+        kind, estimate = type(time.operator.work).__name__, time.estimate
+        below[kind] += (estimate.time_s - estimate.low_s) * time.operator.count
+        above[kind] += (estimate.high_s - estimate.time_s) * time.operator.count
+    return math.hypot(*below.values()), math.hypot(*above.values())
+
+
+def layer_times(times: Sequence[OperatorTime], shape: ModelShape, workload: Workload) -> tuple[LayerTime, ...]:
+    """Time of one layer of each kind, most frequent first; recomputation counts to the backward pass."""
+    layers = []
+    for kind in shape.layer_kinds:
+        own = [time for time in times if time.operator.layer == kind.name]
+        if not own:  # the listed stage of a pipeline may hold none
+            continue
+        # Some operator runs once a layer (an attention product): the smallest count is the number of layers listed.
+        num_layers = min(time.operator.count for time in own)
+        forward = _pass_time(own, ("forward",), num_layers)
+        backward = _pass_time(own, ("recompute", "backward"), num_layers) if workload.is_training else None
+        layers.append(LayerTime(kind=kind, forward=forward, backward=backward))
+    return tuple(layers)
+
+
+def _pass_time(times: Sequence[OperatorTime], parts: tuple[str, ...], num_layers: int) -> PassTime:
+    own = [time for time in times if time.operator.part in parts]
+    flops = sum(time.operator.flops * time.operator.count for time in own if time.operator.part != "recompute")
+    return PassTime(time_s=sum(time.total_s for time in own) / num_layers, flops=flops / num_layers)
+
+
+def with_shares(operators: Sequence[Operator], estimates: Sequence[Estimate]) -> tuple[OperatorTime, ...]:
+    """Operators with their share of everything listed."""
+    total = sum(estimate.time_s * operator.count for operator, estimate in zip(operators, estimates, strict=True))
+    return tuple(
+        OperatorTime(operator=operator, estimate=estimate, share=estimate.time_s * operator.count / total)
+        for operator, estimate in zip(operators, estimates, strict=True)
+    )
+
+
+def uses_links(operators: Sequence[Operator]) -> bool:
+    return any(isinstance(operator.work, Collective) for operator in operators)

@@ -1,0 +1,134 @@
+"""`explain` for people: the model and the question, every operator, then layer, step, memory and cost in plain text."""
+
+from __future__ import annotations
+
+from ..predict.explanation import Explanation, LayerTime, PassTime
+from ..workload import Workload
+from . import units
+from .cost import TokenCost
+from .operators import operator_lines
+from .table import format_pairs
+
+LEGEND = (
+    "time, FLOPs and bytes are per call, share counts all calls of the micro-batch; SOL (speed of light) is the roofline's time / the "
+    "predicted time; products are (batch x) m x n x k and their layout"
+)
+
+
+def explain_text(
+    explanation: Explanation, *, width: int = 80, cost: TokenCost | None = None, largest_micro_batch: int | None = None
+) -> str:
+    """The whole answer, lines at most `width` characters where words allow. `largest_micro_batch` is what --fit found, 0 for none."""
+    head = format_pairs(_head(explanation), width)
+    summary = [*_layers(explanation), *_step(explanation), *_memory(explanation)]
+    summary += [*_fit(largest_micro_batch, explanation.workload.micro_batch), *_cost(cost), *_trust(explanation)]
+    return "\n".join([*head, "", *operator_lines(explanation, width), "", *format_pairs(summary, width)])
+
+
+def _head(explanation: Explanation) -> list[tuple[str, str]]:
+    shape, gpu = explanation.shape, explanation.gpu
+    widths = (
+        f"{shape.num_hidden_layers} layers, hidden_size {shape.hidden_size}, {shape.num_attention_heads} heads of {shape.qk_head_dim}"
+        f" ({shape.num_key_value_heads} key/value), intermediate_size {shape.intermediate_size}, vocab_size {shape.vocab_size}"
+    )
+    params = units.num_params(shape.num_params)
+    if shape.num_active_params != shape.num_params:
+        params += f", of which active for a token {units.num_params(shape.num_active_params)}"
+    return [
+        ("model", f"{shape.name}: {widths}"),
+        ("parameters", params),
+        ("gpu", f"{gpu.name} ({gpu.full_name})"),
+        ("workload", workload_text(explanation.workload, gpu.default_dtype)),
+        ("columns", LEGEND),
+    ]
+
+
+def workload_text(workload: Workload, default_dtype: str) -> str:
+    """The question in words; parallel sizes of 1 and options that are off are left out."""
+    tokens = f"micro-batch {workload.micro_batch}"
+    if workload.phase == "decode":
+        tokens += f", context {workload.kv_len - 1}"
+    else:
+        tokens += f", sequence {workload.sequence}"
+    words = [workload.phase, tokens, workload.dtype or default_dtype, f"{workload.attention} attention", f"runtime {workload.runtime}"]
+    sizes = ("tensor_parallel", "pipeline_parallel", "data_parallel", "expert_parallel")
+    words += [f"{name} {getattr(workload, name)}" for name in sizes if getattr(workload, name) > 1]
+    words += ["sequence_parallel"] if workload.sequence_parallel else []
+    words += [f"zero {workload.zero}"] if workload.zero else []
+    words += [f"recompute {workload.recompute}"] if workload.recompute != "none" else []
+    words += [f"global batch {workload.global_batch}"] if workload.global_batch else []
+    return ", ".join(words)
+
+
+def _layers(explanation: Explanation) -> list[tuple[str, str]]:
+    return [(f"layer {layer.kind.name}", _layer_text(layer)) for layer in explanation.layers]
+
+
+def _layer_text(layer: LayerTime) -> str:
+    passes = [f"forward {_pass_text(layer.forward)}"]
+    if layer.backward is not None:
+        passes.append(f"backward {_pass_text(layer.backward)}")
+    return f"{'; '.join(passes)}; {layer.kind.count} of them"
+
+
+def _pass_text(passed: PassTime) -> str:
+    return f"{units.seconds(passed.time_s)}, {units.flops_per_s(passed.flops_per_s)}"
+
+
+def _step(explanation: Explanation) -> list[tuple[str, str]]:
+    step, workload = explanation.step, explanation.workload
+    interval = f"{units.seconds(step.low_s)} to {units.seconds(step.high_s)} (10th to 90th percentile)"
+    spent = [f"GPU {units.seconds(step.gpu_s)}"]
+    spent += [f"host {units.seconds(step.host_s)}"] if step.host_s else []
+    spent += [f"pipeline bubble {units.seconds(step.bubble_s)}"] if step.bubble_s else []
+    gpus = f" on {workload.num_gpus} GPUs" if workload.num_gpus > 1 else ""
+    rate = f"{step.tokens_per_s:,.0f} tokens/s, {units.flops_per_s(step.flops_per_s)}, MFU {units.percent(step.mfu)}{gpus}"
+    pairs = [
+        ("step", f"{units.seconds(step.time_s)}, {interval}; {', '.join(spent)}; {step.num_launches:,} launches"),
+        ("throughput", rate),
+    ]
+    if workload.phase == "prefill":
+        pairs.append(("TTFT", f"{units.seconds(step.time_s)} to the first token"))
+    if workload.phase == "decode":
+        pairs.append(("TPOT", f"{units.seconds(step.time_s)} an output token"))
+    return pairs
+
+
+def _memory(explanation: Explanation) -> list[tuple[str, str]]:
+    use, size = explanation.memory, explanation.gpu.memory_bytes
+    parts = {
+        "parameters": use.parameters, "gradients": use.gradients, "optimizer states": use.optimizer_states,
+        "activations": use.activations, "KV cache": use.kv_cache, "workspace": use.workspace,
+    }  # fmt: skip
+    listed = ", ".join(f"{name} {units.num_bytes(value)}" for name, value in parts.items() if value)
+    verdict = "fits" if use.total <= size else "does not fit"
+    return [("memory", f"{units.num_bytes(use.total)} of {units.num_bytes(size)} a GPU, {verdict}: {listed}")]
+
+
+def _fit(largest_micro_batch: int | None, used: int) -> list[tuple[str, str]]:
+    """What --fit found, and what was used where the global batch does not divide by it or nothing fits."""
+    if largest_micro_batch is None:
+        return []
+    found = f"largest micro-batch that fits: {largest_micro_batch}" if largest_micro_batch else "not even one sequence fits"
+    return [("fit", found if used == largest_micro_batch else f"{found}; shown at micro-batch {used}")]
+
+
+def _cost(cost: TokenCost | None) -> list[tuple[str, str]]:
+    if cost is None:
+        return []
+    text = f"{cost.tokens:.4g} tokens take {cost.gpu_hours:,.1f} GPU-hours, {units.seconds(cost.wall_s)} on {cost.num_gpus} GPU"
+    text += "s" if cost.num_gpus > 1 else ""
+    if cost.price is not None:
+        text += f"; {cost.price:,.2f} at {cost.gpu_hour_price:g} a GPU-hour"
+    return [("cost", text)]
+
+
+_TRUST = {
+    "datasheet": "the analytic model on datasheet numbers; no measurement of this GPU went into the weakest part",
+    "calibrated": "the analytic model with constants fitted to measurements",
+    "measured": "measured on this GPU",
+}
+
+
+def _trust(explanation: Explanation) -> list[tuple[str, str]]:
+    return [("provenance", f"{explanation.provenance}: {_TRUST[explanation.provenance]}")]
