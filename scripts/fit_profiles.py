@@ -124,7 +124,7 @@ def write(profile: dict, constants: dict, menus: dict[str, KernelMenu], errors: 
     data = {
         "schema_version": 1, "gpu": gpu, "library": library, "provenance": "calibrated", "sources": profile["sources"],
         "notes": profile.get("notes", []), "fitted_dtypes": profile["fitted_dtypes"], "launch_host_s": constants["launch_host_s"],
-        "accuracy": errors, "memory": memory, "attention": constants[profile["attention"]]["attention"], "spreads": constants["spreads"],
+        "accuracy": errors, "power": constants["power"][profile["power"]], "memory": memory, "attention": constants[profile["attention"]]["attention"], "spreads": constants["spreads"],
         "menus": {name: menu_json(menu) for name, menu in sorted(menus.items())},
     }  # fmt: skip
     (OUT / f"{profile['name']}.json").write_text(json.dumps(data, indent=1) + "\n")

@@ -104,6 +104,17 @@ class AttentionRate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PowerDroop:
+    """Slowing of kernels in a long run, which measurements of short bursts do not see: the card lowers its clock at its power limit.
+
+    A kernel that keeps a share u of the dense peak busy takes 1 + `slope` x max(0, u - `threshold`) times as long.
+    """
+
+    slope: float
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
     """Constants of one GPU and library, with their origin."""
 
@@ -117,6 +128,7 @@ class Profile:
     fitted_dtypes: tuple[str, ...]
     spreads: Mapping[str, Spread]
     launch_host_s: float
+    power: PowerDroop
     inherited_from: str | None = None
     accuracy: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     notes: tuple[str, ...] = ()
@@ -138,6 +150,7 @@ def profile_from_json(data: Mapping[str, Any]) -> Profile:
         fitted_dtypes=tuple(data["fitted_dtypes"]),
         spreads={name: Spread(**spread) for name, spread in data["spreads"].items()},
         launch_host_s=data["launch_host_s"],
+        power=PowerDroop(**data["power"]),
         inherited_from=data.get("inherited_from"),
         accuracy=data.get("accuracy", {}),
         notes=tuple(data.get("notes", ())),

@@ -27,15 +27,29 @@ class Machine:
 
     def estimate(self, work: Work) -> Estimate:
         if isinstance(work, Gemm):
-            return estimate_gemm(work, self.gpu, self.library)
+            return self._sustained(estimate_gemm(work, self.gpu, self.library), work.flops, work.dtype)
         if isinstance(work, GroupedGemm):
-            return _grouped(work, self.gpu, self.library)
+            return self._sustained(_grouped(work, self.gpu, self.library), work.flops, work.dtype)
         if isinstance(work, FlashAttention):
-            return estimate_attention(work, self.gpu, self.profile)
+            return self._sustained(estimate_attention(work, self.gpu, self.profile), work.executed_flops, work.dtype)
         if isinstance(work, MemoryPass | MemoryChain):
             return estimate_memory(work, self.gpu, self.profile)
         assert isinstance(work, Collective)
         return estimate_collective(work, self.node, self.profile.spreads["collective"])
+
+    def _sustained(self, burst: Estimate, flops: float, dtype: str) -> Estimate:
+        """A step runs kernels back to back: those that keep the tensor cores busy slow down at the card's power limit."""
+        power = self.profile.power
+        busy = flops / (burst.time_s * self.gpu.peak_flops_per_s(dtype))
+        slower = power.slope * max(0.0, busy - power.threshold)
+        if slower == 0:
+            return burst
+        factor = 1 + slower
+        part = TimePart(name="power", time_s=burst.time_s * slower, reason="lower clock at the power limit in a long run")
+        return replace(
+            burst, time_s=burst.time_s + part.time_s, low_s=burst.low_s * factor, high_s=burst.high_s * factor, parts=(*burst.parts, part),
+            reasons=(*burst.reasons, f"power limit +{slower:.0%}"),
+        )  # fmt: skip
 
 
 def estimate_operators(operators: Iterable[Operator], machine: Machine) -> list[Estimate]:

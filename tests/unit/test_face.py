@@ -1,0 +1,54 @@
+"""The Python face: names or objects, one call each, our errors."""
+
+import pytest
+
+import shapewright as sw
+
+
+def test_a_live_hugging_face_config() -> None:
+    from transformers import LlamaConfig
+
+    config = LlamaConfig(
+        hidden_size=512, num_hidden_layers=4, num_attention_heads=8, num_key_value_heads=2, intermediate_size=1376, vocab_size=32000
+    )
+    shape = sw.load_shape(config)
+    assert (shape.hidden_size, shape.num_key_value_heads, shape.intermediate_size) == (512, 2, 1376)
+    assert sw.explain(config, "h200").shape == shape
+
+
+def test_names_and_objects_give_the_same_answer() -> None:
+    by_name = sw.explain("gpt2", "h200", micro_batch=2)
+    by_object = sw.explain(sw.load_shape("gpt2"), sw.load_gpu("h200"), sw.Workload(micro_batch=2))
+    assert by_name == by_object
+    assert by_name.workload.micro_batch == 2
+
+
+def test_changes_lie_over_the_workload() -> None:
+    answer = sw.explain("gpt2", "h200", sw.Workload(micro_batch=2, sequence=512), sequence=256)
+    assert (answer.workload.micro_batch, answer.workload.sequence) == (2, 256)
+
+
+def test_load_shape_takes_overrides() -> None:
+    assert sw.load_shape("gpt3-2.7b", num_attention_heads=20).head_dim == 128
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: sw.explain("gpt2", "h200", micro_bach=2), "unknown workload field 'micro_bach'; did you mean micro_batch"),
+        (lambda: sw.explain("gpt-2x", "h200"), "unknown model"),
+        (lambda: sw.load_gpu("h20"), "unknown GPU 'h20'; did you mean h200"),
+        (lambda: sw.load_node("dgx"), "unknown node 'dgx'"),
+        (lambda: sw.load_shape("gpt2", hiden_size=3), "unknown model field 'hiden_size'; did you mean hidden_size"),
+    ],
+)
+def test_bad_input_is_our_error(call, message: str) -> None:
+    with pytest.raises(sw.InputError, match=message):
+        call()
+
+
+def test_predict_gemm_gives_arrays_and_reasons() -> None:
+    answer = sw.predict_gemm("h200", m=8192, n=[50257, 50304], k=2560)
+    assert answer.time_s.shape == answer.low_s.shape == answer.high_s.shape == (2,)
+    assert answer.time_s[0] > answer.time_s[1]
+    assert answer.explain(0).reasons
