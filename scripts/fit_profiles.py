@@ -38,7 +38,13 @@ def aiconfigurator(folder: Path, gpu: str) -> pd.DataFrame:
     data = pd.read_parquet(folder / "gpu/gemm.parquet")
     for name in ("source", "gpu", "op", "dtype", "suspect"):
         data[name] = data[name].astype(str)
-    keep = (data.source == "aiconfigurator") & data.gpu.str.startswith(gpu) & (data.dtype == "bf16") & (data.op == "linear") & (data.suspect == "")
+    keep = (
+        (data.source == "aiconfigurator")
+        & data.gpu.str.startswith(gpu)
+        & (data.dtype == "bf16")
+        & (data.op == "linear")
+        & (data.suspect == "")
+    )
     data = data[keep].reset_index(drop=True)
     return data.assign(layout="NT", time_s=data.latency_us.astype(float) * 1e-6)
 
@@ -95,8 +101,13 @@ def fit_classes(data: pd.DataFrame, rates: Rates, pool: dict[str, str]) -> tuple
         menu = fit_menu(fitted, rates, base_efficiency=BASE_EFFICIENCY.get(name, 0.85), grain=16 if name in BASE_EFFICIENCY else 64)
         menus[name] = replace(menu, spreads=held_out_spreads(menu, held, rates))
         error = 100 * np.abs(predicted_s(menu, held, rates) / held.time_s - 1)
-        errors[name] = {"rows_fitted": len(fitted), "rows_held_out": len(held), "mape_percent": round(float(error.mean()), 2),
-                        "median_percent": round(float(np.median(error)), 2), "p90_percent": round(float(np.quantile(error, 0.9)), 2)}  # fmt: skip
+        errors[name] = {
+            "rows_fitted": len(fitted),
+            "rows_held_out": len(held),
+            "mape_percent": round(float(error.mean()), 2),
+            "median_percent": round(float(np.median(error)), 2),
+            "p90_percent": round(float(np.quantile(error, 0.9)), 2),
+        }
         print(name, errors[name], flush=True)
     return menus, errors
 
@@ -122,11 +133,21 @@ def write(profile: dict, constants: dict, menus: dict[str, KernelMenu], errors: 
         for pattern, (share, per_clock, fixed_s) in constants[profile["memory"]]["memory"].items()
     }
     data = {
-        "schema_version": 1, "gpu": gpu, "library": library, "provenance": "calibrated", "sources": profile["sources"],
-        "notes": profile.get("notes", []), "fitted_dtypes": profile["fitted_dtypes"], "launch_host_s": constants["launch_host_s"],
-        "accuracy": errors, "power": constants["power"][profile["power"]], "memory": memory, "attention": constants[profile["attention"]]["attention"], "spreads": constants["spreads"],
+        "schema_version": 1,
+        "gpu": gpu,
+        "library": library,
+        "provenance": "calibrated",
+        "sources": profile["sources"],
+        "notes": profile.get("notes", []),
+        "fitted_dtypes": profile["fitted_dtypes"],
+        "launch_host_s": constants["launch_host_s"],
+        "power": constants["power"][profile["power"]],
+        "accuracy": errors,
+        "memory": memory,
+        "attention": constants[profile["attention"]]["attention"],
+        "spreads": constants["spreads"],
         "menus": {name: menu_json(menu) for name, menu in sorted(menus.items())},
-    }  # fmt: skip
+    }
     (OUT / f"{profile['name']}.json").write_text(json.dumps(data, indent=1) + "\n")
 
 
@@ -148,7 +169,9 @@ def main() -> None:
         data, pool = frames[key]
         gpu = load_gpu(key.split(".")[0])
         dtype = data.dtype.iloc[0]
-        rates = Rates(num_sms=gpu.num_sms, flops_per_s=gpu.flops_per_s[dtype], bytes_per_s=gpu.memory_bytes_per_s, size_bytes=2, output_bytes=2)
+        rates = Rates(
+            num_sms=gpu.num_sms, flops_per_s=gpu.flops_per_s[dtype], bytes_per_s=gpu.memory_bytes_per_s, size_bytes=2, output_bytes=2
+        )
         print("==", key, len(data), flush=True)
         menus, errors = fit_classes(data, rates, pool)
         own = menus.get("aligned_nt") or menus["aligned_nn_tn"]

@@ -2,10 +2,10 @@
 
     python scripts/measure_sustained.py OUT_DIR
 
-Needs torch, transformers and a GPU. (1) Products of several alignment classes: CUDA-graph replays of 2 ms after half a second of rest (burst),
-against the same replays back to back for two seconds (sustained), with the SM clock and power read in between. (2) Layers of Llama-2-7B with MLP
-widths 11008, 10922, 10923 and of other models, forward + backward in eager mode, no cache: wall time a layer by the difference of 4 and 2
-layers, interleaved over 7 rounds, each preceded by a second of the same work. One JSON line a row in OUT_DIR/sustained.jsonl.
+Needs torch, transformers and a GPU. (1) Products of several alignment classes: CUDA-graph replays of 2 ms after half a second of rest
+(burst), against the same replays back to back for two seconds (sustained), with the SM clock and power read in between. (2) Layers of
+Llama-2-7B with MLP widths 11008, 10922, 10923 and of other models, forward and forward + backward in eager mode without a cache: wall time
+a layer by the difference of 6 and 2 layers, interleaved over 7 rounds. One JSON line a row in OUT_DIR/sustained.jsonl.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ PRODUCTS = [
     (8192, 4096, 4096), (8192, 11008, 4096), (8192, 4096, 11008), (8192, 12288, 4096), (8192, 10240, 2560), (8192, 8192, 8192),
     (16384, 16384, 16384), (8192, 10922, 4096), (8192, 4096, 10922), (8192, 10923, 4096), (8192, 4096, 10923), (2048, 2048, 2048),
 ]  # fmt: skip
+LLAMA = {"hidden_size": 4096, "num_attention_heads": 32, "num_key_value_heads": 32}
 LAYERS = {
-    "llama-2-7b": ("llama", dict(hidden_size=4096, num_attention_heads=32, num_key_value_heads=32, intermediate_size=11008)),
-    "llama-2-7b-10922": ("llama", dict(hidden_size=4096, num_attention_heads=32, num_key_value_heads=32, intermediate_size=10922)),
-    "llama-2-7b-10923": ("llama", dict(hidden_size=4096, num_attention_heads=32, num_key_value_heads=32, intermediate_size=10923)),
-    "llama-3-8b": ("llama", dict(hidden_size=4096, num_attention_heads=32, num_key_value_heads=8, intermediate_size=14336)),
-    "gpt3-2.7b": ("gpt_neox", dict(hidden_size=2560, num_attention_heads=32, intermediate_size=10240, use_parallel_residual=False)),
-    "pythia-1b": ("gpt_neox", dict(hidden_size=2048, num_attention_heads=8, intermediate_size=8192)),
-    "phi-2": ("phi", dict(hidden_size=2560, num_attention_heads=32, intermediate_size=10240, partial_rotary_factor=0.4)),
-}  # fmt: skip
+    "llama-2-7b": ("llama", {**LLAMA, "intermediate_size": 11008}),
+    "llama-2-7b-10922": ("llama", {**LLAMA, "intermediate_size": 10922}),
+    "llama-2-7b-10923": ("llama", {**LLAMA, "intermediate_size": 10923}),
+    "llama-3-8b": ("llama", {**LLAMA, "num_key_value_heads": 8, "intermediate_size": 14336}),
+    "gpt3-2.7b": ("gpt_neox", {"hidden_size": 2560, "num_attention_heads": 32, "intermediate_size": 10240, "use_parallel_residual": False}),
+    "pythia-1b": ("gpt_neox", {"hidden_size": 2048, "num_attention_heads": 8, "intermediate_size": 8192}),
+    "phi-2": ("phi", {"hidden_size": 2560, "num_attention_heads": 32, "intermediate_size": 10240, "partial_rotary_factor": 0.4}),
+}
 
 
 def card() -> dict:
@@ -87,9 +88,16 @@ def products(out) -> None:
         while time.time() - start < 2.0:
             times.append(replay_us(graph, calls))
         state = card()
-        for _ in range(20):
-            times.append(replay_us(graph, calls))
-        row = {"kind": "product", "m": m, "n": n, "k": k, "burst_us": statistics.median(burst), "sustained_us": statistics.median(times[-100:]), **state}
+        times += [replay_us(graph, calls) for _ in range(20)]
+        row = {
+            "kind": "product",
+            "m": m,
+            "n": n,
+            "k": k,
+            "burst_us": statistics.median(burst),
+            "sustained_us": statistics.median(times[-100:]),
+            **state,
+        }
         out.write(json.dumps(row) + "\n")
         out.flush()
         tflops = 2 * m * n * k / row["burst_us"] / 1e6
@@ -150,7 +158,20 @@ def layers(out) -> None:
 
 def main() -> None:
     with (Path(sys.argv[1]) / "sustained.jsonl").open("w") as out:
-        out.write(json.dumps({"environment": {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "cuda": torch.version.cuda, "transformers": transformers.__version__, **card()}}) + "\n")
+        out.write(
+            json.dumps(
+                {
+                    "environment": {
+                        "gpu": torch.cuda.get_device_name(),
+                        "torch": torch.__version__,
+                        "cuda": torch.version.cuda,
+                        "transformers": transformers.__version__,
+                        **card(),
+                    }
+                }
+            )
+            + "\n"
+        )
         products(out)
         layers(out)
 

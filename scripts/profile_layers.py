@@ -2,10 +2,10 @@
 
     python scripts/profile_layers.py OUT_DIR
 
-Needs torch, transformers and a GPU. Models have one or two layers and random bf16 weights; b=4, s=2048, SDPA unless said otherwise. Two rows a
-kernel launch are kept apart by `part` (forward, backward, optimizer); `us` is the kernel's own duration from torch.profiler (median of
-three profiled passes), `op` the aten operator that launched it and `shapes` its inputs. A line of `wall` per model gives
-synchronised wall times of the pass (median of 7) beside the sum of its kernels, and the number of launches.
+Needs torch, transformers and a GPU. Models have one layer and random bf16 weights; b=4, s=2048, SDPA unless said otherwise. Rows are kernel
+launches in order, by `part` (inference, forward, backward): `us` is the kernel's own duration from torch.profiler (median of three passes),
+`op` the aten operator that launched it and `shapes` its inputs. A row with `wall` gives synchronised wall times (median of 7) beside the sum of
+the kernels and the number of launches.
 """
 
 from __future__ import annotations
@@ -22,26 +22,41 @@ from torch.profiler import ProfilerActivity, profile
 
 BATCH, SEQUENCE = 4, 2048
 
+
+def llama(hidden_size: int, heads: int, kv_heads: int, intermediate_size: int, vocab_size: int, **more: object) -> dict:
+    sizes = {"hidden_size": hidden_size, "num_attention_heads": heads, "num_key_value_heads": kv_heads}
+    return {**sizes, "intermediate_size": intermediate_size, "vocab_size": vocab_size, **more}
+
+
+def neox(hidden_size: int, heads: int, vocab_size: int, **more: object) -> dict:
+    sizes = {"hidden_size": hidden_size, "num_attention_heads": heads, "intermediate_size": 4 * hidden_size}
+    return {**sizes, "vocab_size": vocab_size, **more}
+
+
+FALCON = {"hidden_size": 4544, "num_attention_heads": 71, "vocab_size": 65024, "multi_query": True, "parallel_attn": True,
+          "bias": False, "new_decoder_architecture": False}  # fmt: skip
+OPT = {"hidden_size": 2560, "num_attention_heads": 32, "ffn_dim": 10240, "vocab_size": 50272, "word_embed_proj_dim": 2560,
+       "max_position_embeddings": 2048}  # fmt: skip
 MODELS = {
-    "llama-2-7b": ("llama", dict(hidden_size=4096, num_attention_heads=32, num_key_value_heads=32, intermediate_size=11008, vocab_size=32000)),
-    "llama-2-7b-10922": ("llama", dict(hidden_size=4096, num_attention_heads=32, num_key_value_heads=32, intermediate_size=10922, vocab_size=32000)),
-    "llama-2-7b-10923": ("llama", dict(hidden_size=4096, num_attention_heads=32, num_key_value_heads=32, intermediate_size=10923, vocab_size=32000)),
-    "llama-3-8b": ("llama", dict(hidden_size=4096, num_attention_heads=32, num_key_value_heads=8, intermediate_size=14336, vocab_size=128256)),
-    "gpt2-xl": ("gpt2", dict(n_embd=1600, n_head=25, n_positions=2048, vocab_size=50257)),
-    "gpt3-2.7b-20": ("gpt_neox", dict(hidden_size=2560, num_attention_heads=20, intermediate_size=10240, vocab_size=50257, use_parallel_residual=False)),
-    "gpt3-2.7b-32": ("gpt_neox", dict(hidden_size=2560, num_attention_heads=32, intermediate_size=10240, vocab_size=50257, use_parallel_residual=False)),
-    "gpt3-2.7b-40": ("gpt_neox", dict(hidden_size=2560, num_attention_heads=40, intermediate_size=10240, vocab_size=50257, use_parallel_residual=False)),
-    "pythia-410m": ("gpt_neox", dict(hidden_size=1024, num_attention_heads=16, intermediate_size=4096, vocab_size=50304)),
-    "pythia-1b": ("gpt_neox", dict(hidden_size=2048, num_attention_heads=8, intermediate_size=8192, vocab_size=50304)),
-    "opt-2.7b": ("opt", dict(hidden_size=2560, num_attention_heads=32, ffn_dim=10240, vocab_size=50272, word_embed_proj_dim=2560, max_position_embeddings=2048)),
-    "qwen2-7b": ("qwen2", dict(hidden_size=3584, num_attention_heads=28, num_key_value_heads=4, intermediate_size=18944, vocab_size=152064)),
-    "falcon-7b": ("falcon", dict(hidden_size=4544, num_attention_heads=71, vocab_size=65024, multi_query=True, parallel_attn=True, bias=False, new_decoder_architecture=False)),
-    "phi-2": ("phi", dict(hidden_size=2560, num_attention_heads=32, intermediate_size=10240, vocab_size=51200, partial_rotary_factor=0.4)),
-    "gemma-2b": ("gemma", dict(hidden_size=2048, num_attention_heads=8, num_key_value_heads=1, head_dim=256, intermediate_size=16384, vocab_size=256000)),
-    "gemma-2-9b": ("gemma2", dict(hidden_size=3584, num_attention_heads=16, num_key_value_heads=8, head_dim=256, intermediate_size=14336, vocab_size=256000)),
-    "bert-large": ("bert", dict(hidden_size=1024, num_attention_heads=16, intermediate_size=4096, vocab_size=30522, max_position_embeddings=2048)),
-    "mixtral": ("mixtral", dict(hidden_size=4096, num_attention_heads=32, num_key_value_heads=8, intermediate_size=14336, vocab_size=32000)),
-}  # fmt: skip
+    "llama-2-7b": ("llama", llama(4096, 32, 32, 11008, 32000)),
+    "llama-2-7b-10922": ("llama", llama(4096, 32, 32, 10922, 32000)),
+    "llama-2-7b-10923": ("llama", llama(4096, 32, 32, 10923, 32000)),
+    "llama-3-8b": ("llama", llama(4096, 32, 8, 14336, 128256)),
+    "gpt2-xl": ("gpt2", {"n_embd": 1600, "n_head": 25, "n_positions": 2048, "vocab_size": 50257}),
+    "gpt3-2.7b-20": ("gpt_neox", neox(2560, 20, 50257, use_parallel_residual=False)),
+    "gpt3-2.7b-32": ("gpt_neox", neox(2560, 32, 50257, use_parallel_residual=False)),
+    "gpt3-2.7b-40": ("gpt_neox", neox(2560, 40, 50257, use_parallel_residual=False)),
+    "pythia-410m": ("gpt_neox", neox(1024, 16, 50304)),
+    "pythia-1b": ("gpt_neox", neox(2048, 8, 50304)),
+    "opt-2.7b": ("opt", OPT),
+    "qwen2-7b": ("qwen2", llama(3584, 28, 4, 18944, 152064)),
+    "falcon-7b": ("falcon", FALCON),
+    "phi-2": ("phi", neox(2560, 32, 51200, partial_rotary_factor=0.4)),
+    "gemma-2b": ("gemma", llama(2048, 8, 1, 16384, 256000, head_dim=256)),
+    "gemma-2-9b": ("gemma2", llama(3584, 16, 8, 14336, 256000, head_dim=256)),
+    "bert-large": ("bert", neox(1024, 16, 30522, max_position_embeddings=2048)),
+    "mixtral": ("mixtral", llama(4096, 32, 8, 14336, 32000)),
+}
 
 
 def build(kind: str, options: dict, attention: str, layers: int = 1):
@@ -61,8 +76,8 @@ def launches(prof) -> list[dict]:
     """Kernels in launch order, each with the aten operator that launched it."""
     rows = []
     for event in prof.events():
-        for kernel in getattr(event, "kernels", ()) or ():
-            rows.append((event.time_range.start, event.name, event.input_shapes, kernel.name, kernel.duration))
+        launched = getattr(event, "kernels", ()) or ()
+        rows += [(event.time_range.start, event.name, event.input_shapes, kernel.name, kernel.duration) for kernel in launched]
     rows.sort(key=lambda row: row[0])
     return [{"op": op, "shapes": shapes, "kernel": name[:200], "us": us} for _, op, shapes, name, us in rows]
 
@@ -126,7 +141,9 @@ def study(name: str, kind: str, options: dict, attention: str, out) -> None:
             kept.append(launches(prof))
     for part, passes in (("forward", fwd), ("backward", bwd)):
         same = len({len(p) for p in passes}) == 1
-        parts[part] = [{**row, "us": statistics.median(p[i]["us"] for p in passes) if same else row["us"]} for i, row in enumerate(passes[-1])]
+        parts[part] = [
+            {**row, "us": statistics.median(p[i]["us"] for p in passes) if same else row["us"]} for i, row in enumerate(passes[-1])
+        ]
     for part, rows in parts.items():
         for index, row in enumerate(rows):
             out.write(json.dumps({"model": name, "attention": attention, "part": part, "index": index, **row}) + "\n")
@@ -139,7 +156,14 @@ def study(name: str, kind: str, options: dict, attention: str, out) -> None:
             both()
             optimizer.step()
             rows = profiled(optimizer.step)
-            optimizer_rows.append({"optimizer": label, "num_params": sum(p.numel() for p in model.parameters()), "launches": len(rows), "us": sum(r["us"] for r in rows)})
+            optimizer_rows.append(
+                {
+                    "optimizer": label,
+                    "num_params": sum(p.numel() for p in model.parameters()),
+                    "launches": len(rows),
+                    "us": sum(r["us"] for r in rows),
+                }
+            )
             del optimizer
     summary = {"model": name, "attention": attention, "wall": walls, "optimizers": optimizer_rows,
                "kernels_us": {part: sum(r["us"] for r in rows) for part, rows in parts.items()},
@@ -192,8 +216,15 @@ def compiled(name: str, out) -> None:
 def main() -> None:
     folder = Path(sys.argv[1])
     with (folder / "layer_kernels.jsonl").open("w") as out:
-        environment = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "cuda": torch.version.cuda,
-                       "transformers": transformers.__version__, "batch": BATCH, "sequence": SEQUENCE, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}  # fmt: skip
+        environment = {
+            "gpu": torch.cuda.get_device_name(),
+            "torch": torch.__version__,
+            "cuda": torch.version.cuda,
+            "transformers": transformers.__version__,
+            "batch": BATCH,
+            "sequence": SEQUENCE,
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
         out.write(json.dumps({"environment": environment}) + "\n")
         for name, (kind, options) in MODELS.items():
             for attention in ("sdpa", "eager") if name in ("llama-2-7b", "gpt2-xl", "gpt3-2.7b-32") else ("sdpa",):

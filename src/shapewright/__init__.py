@@ -14,7 +14,6 @@ Names are imported when they are first used, so that `import shapewright` costs 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +105,8 @@ def explain(
 
 def _changed(base: Workload | None, changes: Mapping[str, Any]) -> Workload:
     """`base` (None: the default) with fields changed; a name that is no field is refused with the nearest."""
+    from dataclasses import fields, replace
+
     from .errors import unknown_name
     from .workload import Workload
 

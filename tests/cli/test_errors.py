@@ -39,6 +39,7 @@ BAD = [
     ((*EXPLAIN, "--global-batch", "7"), "--global-batch 7 is not a multiple of micro_batch x data_parallel = 4; the nearest multiple is 8"),
     ((*EXPLAIN, "--expert-parallel", "3"), "--expert-parallel 3 does not divide data_parallel 1"),
     ((*EXPLAIN, "--tokens", "-1"), "--tokens is '-1'; expected a number above 0"),
+    ((*EXPLAIN, "--tokens", "1e308"), "--tokens is '1e308'; expected a number above 0, at most 1e+30"),
     ((*EXPLAIN, "--tokens", "inf"), "--tokens is 'inf'; expected a number"),
     ((*EXPLAIN, "--gpu-hour-price", "2"), "--gpu-hour-price needs --tokens"),
     # overrides

@@ -154,7 +154,7 @@ class _Problem:
         efficiency = dict(zip(tiles, values[len(START) :], strict=False))
         factors = dict(zip(groups, values[len(START) + len(tiles) :], strict=True))
         return KernelMenu(
-            **constants,
+            **constants,  # pyright: ignore[reportArgumentType]  # START holds only the float fields
             grain=self.grain,
             candidates=tuple(
                 Candidate(tile_m=tile[0], tile_n=tile[1], fill=fill, efficiency=float(efficiency[tile])) for tile, fill in candidates

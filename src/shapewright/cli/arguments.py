@@ -12,6 +12,8 @@ from ..workload import RECOMPUTATIONS
 
 #: More digits than any field accepts; longer numbers are not worth converting.
 MAX_DIGITS = 30
+#: Far above any number of tokens or price, and far below where products of two of them overflow.
+MAX_NUMBER = 1e30
 
 
 class Token(Protocol):
@@ -42,10 +44,10 @@ def number(_type: Any, tokens: Sequence[Token]) -> float:
 
 
 def positive_number(_type: Any, tokens: Sequence[Token]) -> float:
-    """A finite number above 0, such as 1e12 or 2.5."""
+    """A number above 0 and at most `MAX_NUMBER`, such as 1e12 or 2.5."""
     value = number(_type, tokens)
-    if value <= 0:
-        raise InputError(f"{_flag(tokens[0])} is {shown(tokens[0].value)}", hint="expected a number above 0")
+    if not 0 < value <= MAX_NUMBER:
+        raise InputError(f"{_flag(tokens[0])} is {shown(tokens[0].value)}", hint=f"expected a number above 0, at most {MAX_NUMBER:g}")
     return value
 
 

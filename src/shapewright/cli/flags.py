@@ -51,7 +51,7 @@ class WorkloadFlags:
     sequence_parallel: Annotated[bool | None, _described("Split norms and dropout over the tensor-parallel GPUs.")] = None
     zero: Annotated[Count | None, _described("ZeRO stage 0 to 3; default 0.")] = None
 
-    def workload(self, gpu: Gpu, said: Mapping[str, object]) -> tuple[Workload, tuple[str, ...]]:
+    def workload(self, gpu: Gpu, said: Mapping[str, Any]) -> tuple[Workload, tuple[str, ...]]:
         """Flags over what the model's own file `said` over the defaults, with the dtype filled in; and notes of what the file said.
 
         A training configuration's sizes are taken for training and forward passes alone: they say nothing of how a model is served.
@@ -66,7 +66,7 @@ class WorkloadFlags:
             raise blame_flag(error, error.field or "dtype") from None
 
 
-def usable_workload(given: Mapping[str, Any], said: Mapping[str, object], gpu: Gpu) -> tuple[dict[str, Any], tuple[str, ...]]:
+def usable_workload(given: dict[str, Any], said: Mapping[str, Any], gpu: Gpu) -> tuple[dict[str, Any], tuple[str, ...]]:
     """What a file `said` and no flag has `given`, less what contradicts the flags or the GPU; and a note of each."""
     taken: dict[str, Any] = {}
     notes: list[str] = []

@@ -71,7 +71,7 @@ class KernelMenu:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryRate:
-    """A pattern of memory-bound kernels: at most `bandwidth_share` of the DRAM and `bytes_per_clock` on each SM, plus `fixed_s` a kernel."""
+    """A pattern of memory-bound kernels: at most `bandwidth_share` of DRAM and `bytes_per_clock` an SM, plus `fixed_s` a kernel."""
 
     bandwidth_share: float
     bytes_per_clock: float
@@ -169,7 +169,6 @@ def _menu(data: Mapping[str, Any]) -> KernelMenu:
     plain = {name: value for name, value in data.items() if name not in ("candidates", "groups", "spreads")}
     spreads = tuple(Spread(low=low, high=high) for low, high in data.get("spreads", ()))
     candidates = tuple(
-        Candidate(tile_m=tile_m, tile_n=tile_n, fill=fill, efficiency=efficiency)
-        for tile_m, tile_n, fill, efficiency in data["candidates"]
+        Candidate(tile_m=tile_m, tile_n=tile_n, fill=fill, efficiency=efficiency) for tile_m, tile_n, fill, efficiency in data["candidates"]
     )
     return KernelMenu(candidates=candidates, groups=dict(data.get("groups", {})), spreads=spreads, **plain)

@@ -23,12 +23,12 @@ Layout = Literal["NT", "NN", "TN"]
 LAYOUTS = ("NT", "NN", "TN")
 Part = Literal["forward", "backward", "recompute", "optimizer"]
 Pattern = Literal[
-    "elementwise", "strided", "broadcast", "upcast", "concat", "norm", "norm_backward", "softmax", "reduction", "gather", "scatter", "fill", "copy",
-    "optimizer",
+    "elementwise", "strided", "broadcast", "upcast", "concat", "norm", "norm_backward", "softmax", "reduction", "gather", "scatter",
+    "fill", "copy", "optimizer",
 ]  # fmt: skip
 """How a kernel walks memory, which decides the share of the bandwidth it reaches: `elementwise` reads and writes contiguous vectors,
-`strided` transposes or repeats 16-bit elements, `broadcast` scales fp32 rows by a column, `upcast` widens 16-bit to 32-bit element by element, `concat` copies pieces into one tensor, `fill`
-only writes."""
+`strided` transposes or repeats 16-bit elements, `broadcast` scales fp32 rows by a column, `upcast` widens 16-bit to 32-bit element by
+element, `concat` copies pieces into one tensor, `fill` only writes."""
 CollectiveName = Literal["all_reduce", "all_gather", "reduce_scatter", "all_to_all", "send"]
 
 

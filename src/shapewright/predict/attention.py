@@ -43,7 +43,7 @@ def estimate_attention(work: FlashAttention, gpu: Gpu, profile: Profile) -> Esti
         own = (
             TimePart(name="arithmetic", time_s=ideal, reason="FLOPs of the visible scores at the dense peak"),
             TimePart(name="head_padding", time_s=ideal * (padding - 1), reason=f"head size {work.qk_head_dim} runs as {head.head_dim}"),
-            TimePart(name="kernel_rate", time_s=kernel - ideal * padding, reason=f"{efficiency / slow:.0%} of the peak: softmax between products"),
+            TimePart(name="kernel_rate", time_s=kernel - ideal * padding, reason=f"{efficiency / slow:.0%} of the peak reached"),
             TimePart(name="waves", time_s=idle, reason="query blocks do not fill whole waves of SMs"),
         )
     parts = tuple(part for part in (*own, tail) if part.time_s)

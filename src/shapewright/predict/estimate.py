@@ -45,8 +45,3 @@ class Estimate:
 
     def with_reasons(self, *reasons: str) -> Estimate:
         return replace(self, reasons=self.reasons + tuple(reason for reason in reasons if reason))
-
-
-def worst(provenances: list[Provenance]) -> Provenance:
-    """The weakest of several provenances: a sum is no better known than its worst part."""
-    return max(provenances, key=PROVENANCES.index, default="datasheet")

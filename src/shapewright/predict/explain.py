@@ -12,11 +12,10 @@ from ..operators.lower import lower
 from ..operators.memory import MemoryUse, memory_use
 from ..shape import ModelShape
 from ..workload import Workload
-from .estimate import worst
 from .explanation import Explanation
 from .operators import Machine, estimate_operators
 from .profiles import load_profile
-from .step import layer_times, step_time, with_shares
+from .step import layer_times, overall_provenance, step_time, with_shares
 
 
 def explain(
@@ -47,7 +46,7 @@ def explain(
         layers=layer_times(times, shape, workload),
         step=step_time(times, shape, workload, dtype, machine),
         memory=memory,
-        provenance=worst([time.estimate.provenance for time in times]),
+        provenance=overall_provenance(times),
         notes=_notes(shape, workload, machine, memory),
     )
 

@@ -4,8 +4,9 @@
     estimates.time_s, estimates.low_s, estimates.high_s      # seconds; 10th and 90th percentile
     estimates.explain(1)                                     # an Estimate: parts that add up, reasons in words
 
-Shapes are y[batch,m,n] = x[batch,m,k] w[batch,k,n] in elements. The arithmetic stands in `gemm_model`, the constants in the profile of the GPU
-and library. Errors: non-positive or fractional sizes, unknown dtypes and layouts, and dtypes that the GPU cannot multiply are refused.
+Shapes are y[batch,m,n] = x[batch,m,k] w[batch,k,n] in elements. The arithmetic stands in `gemm_model`, the constants in the profile of
+the GPU and library. Errors: non-positive or fractional sizes, unknown dtypes and layouts, and dtypes that the GPU cannot multiply are
+refused.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from ..hardware.load import load_gpu
 from ..hardware.profile import KernelMenu, Profile, Spread
 from ..operators.types import Gemm
 from .estimate import Estimate, Provenance
-from .gemm_classes import CLASSES, class_codes, pattern_factors
+from .gemm_classes import CLASSES, class_codes, gemm_class, pattern_factors
 from .gemm_model import CHUNK, LAYOUT_CODES, Rates, candidate_times
 from .gemm_reasons import explain_product
 from .profiles import load_profile
@@ -57,7 +58,7 @@ class Product:
 
     def spreads(self, menu: KernelMenu) -> tuple[Spread, ...]:
         """The menu's intervals, widened where its constants were carried over from another GPU, library or dtype."""
-        if self.provenance(menu) == "calibrated" or menu.num_rows == 0 and self.profile.provenance == "calibrated":
+        if self.provenance(menu) == "calibrated" or (menu.num_rows == 0 and self.profile.provenance == "calibrated"):
             return menu.spreads
         wide = self.profile.spreads["datasheet"]
         return tuple(Spread(low=min(each.low, wide.low), high=max(each.high, wide.high)) for each in menu.spreads)
@@ -141,15 +142,11 @@ def estimate_gemm(gemm: Gemm, gpu: Gpu, library: str | None = None) -> Estimate:
     estimate = explain_product(gemm, product.menu, product.rates)
     menu = product.menu(_class_of(gemm, product))
     spread = product.spreads(menu)[int(np.searchsorted(SPREAD_EDGES_S, estimate.time_s, side="right"))]
-    return replace(
-        estimate, low_s=estimate.time_s * spread.low, high_s=estimate.time_s * spread.high, provenance=product.provenance(menu)
-    )
+    return replace(estimate, low_s=estimate.time_s * spread.low, high_s=estimate.time_s * spread.high, provenance=product.provenance(menu))
 
 
 def _class_of(gemm: Gemm, product: Product) -> str:
-    sizes = (np.array([value]) for value in (gemm.batch, gemm.m, gemm.n, gemm.k, LAYOUT_CODES[gemm.layout]))
-    code, _ = class_codes(*sizes, product.rates.size_bytes)
-    return CLASSES[int(code[0])]
+    return CLASSES[gemm_class(gemm, product.rates.size_bytes)[0]]
 
 
 class _Batch:

@@ -1,8 +1,8 @@
 """Which alignment class a product falls in: the name of its `KernelMenu`, and the misalignment pattern within it.
 
-Tensor cores load leading dimensions in vectors of 16 bytes. Where the leading dimensions of all three matrices are multiples of it the product is
-`aligned_nt`, `aligned_nn_tn` or `batched`; where the worst is a multiple of 4 bytes it is `half`; below that `odd`. The pattern names
-the layout and whether the operands or the output are at fault, for example `NT:8:1` for an odd n with an even k (elements of 2 bytes).
+Tensor cores load leading dimensions in vectors of 16 bytes. Where the leading dimensions of all three matrices are multiples of that the
+product is `aligned_nt`, `aligned_nn_tn` or `batched`; where the worst is a multiple of 4 bytes it is `half`; below that `odd`. The
+pattern names the layout and whether operands or output are at fault, for example `NT:8:1` for an odd n with an aligned k.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..operators.types import Gemm
 from .gemm_model import LAYOUT_CODES, leading_alignments
 
 Array = NDArray[Any]
@@ -31,9 +32,7 @@ _PATTERNS = np.array(
 )
 
 
-def class_codes(
-    batch: Array, m: Array, n: Array, k: Array, layout: Array, size_bytes: int
-) -> tuple[Array, Array]:
+def class_codes(batch: Array, m: Array, n: Array, k: Array, layout: Array, size_bytes: int) -> tuple[Array, Array]:
     """Index into `CLASSES` and into the patterns, for integer arrays and layout codes."""
     vector = max(VECTOR_BYTES // size_bytes, 1)
     operands, output = leading_alignments(m, n, k, layout, vector)
@@ -45,9 +44,14 @@ def class_codes(
     return code, pattern
 
 
-def classify_products(
-    batch: Array, m: Array, n: Array, k: Array, layout: Array, size_bytes: int
-) -> tuple[Array, Array]:
+def gemm_class(gemm: Gemm, size_bytes: int) -> tuple[int, int]:
+    """Class and pattern index of one product."""
+    b, m, n, k, layout = (np.array([value]) for value in (gemm.batch, gemm.m, gemm.n, gemm.k, LAYOUT_CODES[gemm.layout]))
+    code, pattern = class_codes(b, m, n, k, layout, size_bytes)
+    return int(code[0]), int(pattern[0])
+
+
+def classify_products(batch: Array, m: Array, n: Array, k: Array, layout: Array, size_bytes: int) -> tuple[Array, Array]:
     """Class name and pattern name of each product; aligned products have the pattern ""."""
     code, pattern = class_codes(batch, m, n, k, layout, size_bytes)
     return np.array(CLASSES)[code], np.where(code < 3, "", _PATTERNS[pattern])

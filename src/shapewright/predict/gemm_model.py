@@ -90,15 +90,9 @@ def candidate_times(size: tuple[Array, Array, Array, Array], group: Array, menu:
     whole = np.ceil(waves)
     filled = np.where(waves > 1, whole - menu.softness * (whole - waves), 1)
     sm = filled * block
-    dram = np.broadcast_to(
-        b * (unit * (m * k + k * n) + rates.output_bytes * m * n) / (rates.bytes_per_s * menu.bandwidth_share), sm.shape
-    )
+    dram = np.broadcast_to(b * (unit * (m * k + k * n) + rates.output_bytes * m * n) / (rates.bytes_per_s * menu.bandwidth_share), sm.shape)
     p = menu.sharpness
     ratio = np.minimum(sm, dram) / np.maximum(sm, dram)
     core = np.maximum(sm, dram) * np.power(1 + np.power(ratio, p), 1 / p)
-    split = np.where(
-        splits > 1, menu.split_s + menu.split_share * 4 / rates.bytes_per_s * (b * m * n * splits), 0
-    )
-    return CandidateTimes(
-        time_s=menu.launch_s + core + split, sm_s=sm, dram_s=dram, split_s=split, blocks=blocks, splits=splits
-    )
+    split = np.where(splits > 1, menu.split_s + menu.split_share * 4 / rates.bytes_per_s * (b * m * n * splits), 0)
+    return CandidateTimes(time_s=menu.launch_s + core + split, sm_s=sm, dram_s=dram, split_s=split, blocks=blocks, splits=splits)

@@ -15,8 +15,8 @@ import numpy as np
 from ..hardware.profile import Candidate, KernelMenu
 from ..operators.types import Gemm
 from .estimate import BoundBy, Estimate, TimePart
-from .gemm_classes import CLASSES, VECTOR_BYTES, class_codes, pattern_factors
-from .gemm_model import LAYOUT_CODES, CandidateTimes, Rates, candidate_times
+from .gemm_classes import CLASSES, VECTOR_BYTES, gemm_class, pattern_factors
+from .gemm_model import CandidateTimes, Rates, candidate_times
 
 MenuOf = Callable[[str], KernelMenu]
 #: Misalignment costs are named when they exceed this share of the time.
@@ -39,11 +39,10 @@ def explain_product(gemm: Gemm, menu_of: MenuOf, rates: Rates) -> Estimate:
 
 
 def _class(gemm: Gemm, menu_of: MenuOf, rates: Rates) -> tuple[str, float]:
-    arrays = (np.array([value]) for value in (gemm.batch, gemm.m, gemm.n, gemm.k, LAYOUT_CODES[gemm.layout]))
-    code, pattern = class_codes(*arrays, rates.size_bytes)
-    name = CLASSES[int(code[0])]
+    code, pattern = gemm_class(gemm, rates.size_bytes)
+    name = CLASSES[code]
     groups = dict(menu_of(name).groups)
-    return name, float(pattern_factors(groups)[int(pattern[0])]) if groups else 1.0
+    return name, float(pattern_factors(groups)[pattern]) if groups else 1.0
 
 
 def _times(gemm: Gemm, group: float, menu: KernelMenu, rates: Rates) -> CandidateTimes:

@@ -44,11 +44,11 @@ def estimate_memory(work: MemoryPass | MemoryChain, gpu: Gpu, profile: Profile) 
 
 
 def _words(passes: tuple[MemoryPass, ...], gpu: Gpu, profile: Profile) -> str:
-    """Number of kernels and, where one pattern holds the operator back, which."""
-    count = sum(each.num_kernels for each in passes)
-    label = f"{count} kernel{'s' if count > 1 else ''}"
+    """What holds the slowest of the kernels: the bandwidth, or the way it walks memory."""
     slowest = max(passes, key=lambda each: pass_time_s(each, gpu, profile)[0])
     rate = profile.memory[slowest.pattern]
-    if rate.bytes_per_clock * gpu.num_sms * gpu.clock_hz < gpu.memory_bytes_per_s * rate.bandwidth_share:
-        return f"{label}; {slowest.pattern} access is below the bandwidth"
-    return label
+    from_dram = gpu.memory_bytes_per_s * rate.bandwidth_share
+    reached = min(from_dram, rate.bytes_per_clock * gpu.num_sms * gpu.clock_hz) / gpu.memory_bytes_per_s
+    if reached * gpu.memory_bytes_per_s < from_dram:
+        return f"{slowest.pattern} access reaches {reached:.0%} of the bandwidth"
+    return f"{slowest.pattern} at {reached:.0%} of the bandwidth"

@@ -14,12 +14,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..operators.lower import lower
-from ..operators.types import Collective, MemoryChain, MemoryPass, Operator
+from ..operators.types import MemoryChain, MemoryPass, Operator
 from ..shape import ModelShape
 from ..workload import Workload
-from .estimate import Estimate
+from .estimate import PROVENANCES, Estimate, Provenance
 from .explanation import LayerTime, OperatorTime, PassTime, StepTime
 from .operators import Machine
+
+#: Estimates of one provenance that make up less than this share of the time do not speak for the whole.
+WORTH_NAMING = 0.05
 
 
 def model_flops(shape: ModelShape, workload: Workload, dtype: str) -> float:
@@ -37,9 +40,7 @@ def num_launches(operator: Operator) -> int:
     return operator.work.num_kernels if isinstance(operator.work, MemoryPass | MemoryChain) else 1
 
 
-def step_time(
-    times: Sequence[OperatorTime], shape: ModelShape, workload: Workload, dtype: str, machine: Machine
-) -> StepTime:
+def step_time(times: Sequence[OperatorTime], shape: ModelShape, workload: Workload, dtype: str, machine: Machine) -> StepTime:
     """The step of `times`, which list one micro-batch and the once-a-step operators of one GPU."""
     batch = [time for time in times if time.operator.part != "optimizer"]
     once = [time for time in times if time.operator.part == "optimizer"]
@@ -106,5 +107,10 @@ def with_shares(operators: Sequence[Operator], estimates: Sequence[Estimate]) ->
     )
 
 
-def uses_links(operators: Sequence[Operator]) -> bool:
-    return any(isinstance(operator.work, Collective) for operator in operators)
+def overall_provenance(times: Sequence[OperatorTime]) -> Provenance:
+    """The weakest provenance that makes up a share worth naming: a sum is no better known than its parts."""
+    shares: dict[Provenance, float] = defaultdict(float)
+    for time in times:
+        shares[time.estimate.provenance] += time.share
+    named: list[Provenance] = [name for name, share in shares.items() if share >= WORTH_NAMING]
+    return max(named, key=PROVENANCES.index)

@@ -26,6 +26,7 @@ _LAYOUTS = tuple(
 )
 _PART_NAMES = {"forward": "forward", "backward": "backward", "recompute": "recomputation", "optimizer": "optimizer"}
 REMARK_INDENT = 6
+NOTHING = "-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +53,10 @@ def sections(operators: Iterable[OperatorTime]) -> list[Section]:
 
 
 def work_shape(work: Work) -> str:
-    """What the operator works on, in a few characters: a GEMM's "32 x 2048 x 2048 x 80 NN", batch left out where it is 1."""
+    """What the operator works on, in a few characters: a GEMM's "32 x 2048 x 2048 x 80 NN", batch left out where it is 1.
+
+    Of memory-bound kernels the bytes say it all.
+    """
     match work:
         case Gemm():
             batch = f"{work.batch} x " if work.batch > 1 else ""
@@ -64,7 +68,7 @@ def work_shape(work: Work) -> str:
         case Collective():
             return f"over {work.group_size} GPUs"
         case MemoryPass() | MemoryChain():
-            return "1 kernel" if work.num_kernels == 1 else f"{work.num_kernels} kernels"
+            return NOTHING
 
 
 def work_detail(work: Work) -> str:
@@ -74,7 +78,8 @@ def work_detail(work: Work) -> str:
             return f"rows over {units.three_digits(work.num_active_groups)} of {work.num_groups} experts"
         case FlashAttention():
             window = f" in a window of {work.window}" if work.window else ""
-            return f"{work.query_len} queries x {work.kv_len} keys{window}"
+            queries = "1 query" if work.query_len == 1 else f"{work.query_len} queries"
+            return f"{queries} x {work.kv_len} keys{window}"
         case Collective():
             return f"{work.name} of {units.num_bytes(work.message_bytes)}"
         case _:
@@ -85,23 +90,26 @@ def cells(timed: OperatorTime) -> dict[str, str]:
     """Every column of one operator, by header."""
     operator, estimate = timed.operator, timed.estimate
     texts = (
-        "  " + operator.name, str(operator.count), work_shape(operator.work), units.num_flops(operator.flops) if operator.flops else "-",
-        units.num_bytes(operator.bytes), units.seconds(estimate.time_s), units.percent(timed.share),
-        f"{100 * estimate.speed_of_light:.0f} %", estimate.bound_by,
-    )  # fmt: skip
+        "  " + operator.name,
+        str(operator.count),
+        work_shape(operator.work),
+        units.num_flops(operator.flops) if operator.flops else NOTHING,
+        units.num_bytes(operator.bytes),
+        units.seconds(estimate.time_s),
+        units.percent(timed.share),
+        f"{100 * estimate.speed_of_light:.0f} %",
+        estimate.bound_by,
+    )
     return dict(zip(_COLUMNS, texts, strict=True))
 
 
 def remark(timed: OperatorTime, columns: Sequence[str]) -> str:
     """Line 2: what has no column, then the reasons."""
     every = cells(timed)
-    facts = []
-    if _SHAPE not in columns:
-        facts.append(every[_SHAPE])
-    if "FLOPs" not in columns:
-        facts.append(", ".join(text for text in (every["FLOPs"], every["bytes"]) if text != "-"))
-    reasons = (work_detail(timed.operator.work), *timed.estimate.reasons)
-    return "; ".join([*facts, *(reason for reason in reasons if reason)])
+    sizes = ", ".join(every[name] for name in ("FLOPs", "bytes") if name not in columns and every[name] != NOTHING)
+    shape = every[_SHAPE] if _SHAPE not in columns and every[_SHAPE] != NOTHING else ""
+    facts = (shape, sizes, work_detail(timed.operator.work), *timed.estimate.reasons)
+    return "; ".join(fact for fact in facts if fact)
 
 
 def choose_columns(operators: Sequence[OperatorTime], width: int) -> tuple[str, ...]:
