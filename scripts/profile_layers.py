@@ -2,10 +2,10 @@
 
     python scripts/profile_layers.py OUT_DIR
 
-Needs torch, transformers and a GPU. Models have one layer and random bf16 weights; b=4, s=2048, SDPA unless said otherwise. Rows are kernel
-launches in order, by `part` (inference, forward, backward): `us` is the kernel's own duration from torch.profiler (median of three passes),
-`op` the aten operator that launched it and `shapes` its inputs. A row with `wall` gives synchronised wall times (median of 7) beside the sum of
-the kernels and the number of launches.
+Needs torch, transformers and a GPU. Models have one layer and random bf16 weights; b=4, s=2048, SDPA unless said otherwise. Rows are
+kernel launches in order, by `part` (inference, forward, backward): `us` is the kernel's own duration from torch.profiler (median of three
+passes), `op` the aten operator that launched it and `shapes` its inputs. A row with `wall` gives synchronised wall times (median of 7)
+beside the sum of the kernels and the number of launches.
 """
 
 from __future__ import annotations

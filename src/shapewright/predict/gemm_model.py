@@ -81,7 +81,8 @@ def candidate_times(size: tuple[Array, Array, Array, Array], group: Array, menu:
     depth = np.ceil(k / (splits * menu.grain)) * menu.grain
     flops = 2 * b * m * n * k
     slow = 1 + menu.droop * np.log1p(flops * 1e-12)
-    compute = depth * (2 * tile_m * tile_n * sms / rates.flops_per_s / efficiency) * (slow / group)
+    rate = np.minimum(efficiency * group, 1)  # a factor fitted to memory-bound products may exceed what a tile can do
+    compute = depth * (2 * tile_m * tile_n * sms / rates.flops_per_s / rate) * slow
     load = depth * (np.minimum(tile_m, m) + np.minimum(tile_n, n)) * (unit * sms / rates.bytes_per_s / menu.feed)
     loop = np.sqrt(np.sqrt(np.square(np.square(compute)) + np.square(np.square(load))))
     block = loop + (menu.prologue_s + menu.epilogue_s / 16384 * tile_m * tile_n)

@@ -128,7 +128,7 @@ class _Walk:
         )
 
     def _compute_parts(self) -> tuple[TimePart, ...]:
-        rate_s = self.ideal_s / (self.candidate.efficiency * self.group)
+        rate_s = self.ideal_s / min(self.candidate.efficiency * self.group, 1)
         depth = np.ceil(self.gemm.k / (self.splits * self.menu.grain)) * self.menu.grain * self.splits
         tile = self.candidate.tile_m * self.candidate.tile_n
         padded_s = rate_s * self.blocks / self.splits * tile * depth / (self.gemm.batch * self.gemm.m * self.gemm.n * self.gemm.k)
