@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..dtypes import load_dtype
+from ..errors import InputError
 from ..hardware.gpu import Gpu
 from ..hardware.load import default_node, load_gpu, load_node
 from ..hardware.node import Node
@@ -29,6 +30,7 @@ def explain(
     """
     gpu = load_gpu(gpu)
     workload = workload or Workload()
+    _require_runnable(shape, workload)
     dtype = load_dtype(workload.dtype or gpu.default_dtype).name
     gpu.peak_flops_per_s(dtype)
     workload = replace(workload, dtype=dtype)
@@ -49,6 +51,22 @@ def explain(
         provenance=overall_provenance(times),
         notes=_notes(shape, workload, machine, memory),
     )
+
+
+def _require_runnable(shape: ModelShape, workload: Workload) -> None:
+    """Refuse what no GPU could run: a split finer than what there is to split, or decoding with an encoder."""
+    limits = (
+        ("tensor_parallel", shape.num_attention_heads, "attention heads"),
+        ("pipeline_parallel", shape.num_hidden_layers, "layers"),
+        ("expert_parallel", shape.moe.num_experts if shape.moe else 1, "experts" if shape.moe else "MLP (it has no experts)"),
+    )
+    for field, most, things in limits:
+        if getattr(workload, field) > most:
+            raise InputError(
+                f"{field} {getattr(workload, field)} exceeds the model's {most} {things}", hint=f"use at most {most}", field=field
+            )
+    if shape.kind == "encoder" and workload.phase == "decode":
+        raise InputError(f"{shape.name} is an encoder: it has no decode phase", hint="use --phase forward or prefill", field="phase")
 
 
 def _notes(shape: ModelShape, workload: Workload, machine: Machine, memory: MemoryUse) -> tuple[str, ...]:
