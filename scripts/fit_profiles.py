@@ -4,7 +4,8 @@
 
 DATA_DIR holds h200/gemm.csv, gpu/gemm.parquet and paper/{gemm,layers}.csv (see its README for their origin). Needs numpy, scipy, pandas and
 pyarrow. For each GPU the products of each alignment class are split by (n, k): 70 % are fitted, 30 % give the held-out error and the
-intervals. Constants of memory-bound kernels, attention and launches stand in `scripts/profile_constants.toml` with their origin.
+intervals. What is not fitted here (memory-bound kernels, attention, collectives, launches) stands in `scripts/profile_constants.toml` with
+its origin.
 """
 
 from __future__ import annotations
@@ -30,11 +31,13 @@ BASE_EFFICIENCY = {"half": 0.28, "odd": 0.14}
 
 
 def h200(folder: Path) -> pd.DataFrame:
+    """Random products of one H200, misaligned ones included."""
     data = pd.read_csv(folder / "h200/gemm.csv")
     return data.assign(time_s=data.us * 1e-6)
 
 
 def aiconfigurator(folder: Path, gpu: str) -> pd.DataFrame:
+    """Published bf16 products (NT) of the GPUs whose name begins with `gpu`; rows marked suspect are left out."""
     data = pd.read_parquet(folder / "gpu/gemm.parquet")
     for name in ("source", "gpu", "op", "dtype", "suspect"):
         data[name] = data[name].astype(str)
@@ -119,6 +122,7 @@ def carried(menu: KernelMenu, origin: str) -> KernelMenu:
 
 
 def menu_json(menu: KernelMenu) -> dict:
+    """A menu as `hardware.profile` reads it, constants to four digits."""
     data = {key: (float(f"{value:.4g}") if isinstance(value, float) else value) for key, value in asdict(menu).items()}
     data["candidates"] = [[c.tile_m, c.tile_n, c.fill, round(c.efficiency, 4)] for c in menu.candidates]
     data["groups"] = {name: round(value, 4) for name, value in menu.groups.items()}
@@ -127,6 +131,7 @@ def menu_json(menu: KernelMenu) -> dict:
 
 
 def write(profile: dict, constants: dict, menus: dict[str, KernelMenu], errors: dict) -> None:
+    """The profile's file: fitted menus, and what `constants` say of everything else."""
     gpu, library = profile["name"].split(".", 1)
     memory = {
         pattern: {"bandwidth_share": share, "bytes_per_clock": per_clock, "fixed_s": fixed_s}
@@ -145,6 +150,7 @@ def write(profile: dict, constants: dict, menus: dict[str, KernelMenu], errors: 
         "accuracy": errors,
         "memory": memory,
         "attention": constants[profile["attention"]]["attention"],
+        "collectives": constants["collectives"],
         "spreads": constants["spreads"],
         "menus": {name: menu_json(menu) for name, menu in sorted(menus.items())},
     }

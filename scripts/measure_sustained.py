@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import time
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -37,6 +38,7 @@ LAYERS = {
 
 
 def card() -> dict:
+    """Clock, power and temperature now; empty where the driver's tool does not say."""
     out = subprocess.run(
         ["nvidia-smi", "--query-gpu=clocks.sm,power.draw,temperature.gpu", "--format=csv,noheader,nounits"], capture_output=True, text=True
     )  # fmt: skip
@@ -67,6 +69,7 @@ def graph_of(m: int, n: int, k: int) -> tuple[torch.cuda.CUDAGraph, int]:
 
 
 def replay_us(graph, calls: int) -> float:
+    """Microseconds a call of one replay."""
     start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     start.record()
     graph.replay()
@@ -76,9 +79,9 @@ def replay_us(graph, calls: int) -> float:
 
 
 def products(out) -> None:
+    """Rows of the products: microseconds a call in bursts and back to back."""
     for m, n, k in PRODUCTS:
-        holder = graph_of(m, n, k)
-        graph, calls = holder
+        graph, calls = graph_of(m, n, k)
         burst = []
         for _ in range(5):
             time.sleep(0.4)
@@ -102,11 +105,12 @@ def products(out) -> None:
         out.flush()
         tflops = 2 * m * n * k / row["burst_us"] / 1e6
         print(m, n, k, f"burst {tflops:.0f} TFLOP/s, sustained x{row['sustained_us'] / row['burst_us']:.3f}", state, flush=True)
-        del holder, graph
+        del graph  # its operands go with it
         torch.cuda.empty_cache()
 
 
 def layer_step(kind: str, options: dict, depth: int):
+    """A model of `depth` layers as a function that runs it forward, and backward if asked."""
     config = transformers.AutoConfig.for_model(kind, **options, num_hidden_layers=depth, vocab_size=256, use_cache=False)
     with torch.device("cuda"):
         model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16, attn_implementation="sdpa")
@@ -135,17 +139,17 @@ def wall_ms(step, backward: bool, seconds: float) -> float:
 
 
 def layers(out) -> None:
+    """Rows of the layers: wall milliseconds of one layer, forward and forward + backward, models and depths interleaved."""
     steps = {(name, depth): layer_step(kind, options, depth) for name, (kind, options) in LAYERS.items() for depth in (2, 6)}
     times: dict = {}
     for backward in (False, True):
         for step in steps.values():
             wall_ms(step, backward, 0.15)
-        for round_ in range(7):
-            for (name, depth), step in steps.items():
-                times.setdefault((name, depth, backward), []).append(wall_ms(step, backward, 0.25))
-                state = card() if round_ == 3 else {}
-                if state:
-                    out.write(json.dumps({"kind": "state", "model": name, "depth": depth, "backward": backward, **state}) + "\n")
+        for round_, ((name, depth), step) in product(range(7), steps.items()):
+            times.setdefault((name, depth, backward), []).append(wall_ms(step, backward, 0.25))
+            state = card() if round_ == 3 else {}
+            if state:
+                out.write(json.dumps({"kind": "state", "model": name, "depth": depth, "backward": backward, **state}) + "\n")
     for name in LAYERS:
         row: dict = {"kind": "layer", "model": name}
         for backward, label in ((False, "forward_ms"), (True, "forward_backward_ms")):

@@ -14,6 +14,7 @@ import json
 import statistics
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -60,6 +61,7 @@ MODELS = {
 
 
 def build(kind: str, options: dict, attention: str, layers: int = 1):
+    """A model of `layers` layers with random bf16 weights, in training mode."""
     config = transformers.AutoConfig.for_model(kind, **options)
     for name in ("num_hidden_layers", "n_layer"):
         if hasattr(config, name):
@@ -82,21 +84,29 @@ def launches(prof) -> list[dict]:
     return [{"op": op, "shapes": shapes, "kernel": name[:200], "us": us} for _, op, shapes, name, us in rows]
 
 
-def profiled(step) -> list[dict]:
-    """Launches of `step` with the median duration of three passes (the passes run the same kernels in the same order)."""
-    passes = []
+def profiled(*steps, reset=lambda: None) -> list[list[dict]]:
+    """Launches of each of `steps` with the median duration of three passes, in which they run in turn after `reset`."""
+    passes: list[list[list[dict]]] = [[] for _ in steps]
     for _ in range(3):
-        torch.cuda.synchronize()
-        with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA], record_shapes=True) as prof:
-            step()
+        reset()
+        for step, kept in zip(steps, passes, strict=True):
             torch.cuda.synchronize()
-        passes.append(launches(prof))
-    if len({len(p) for p in passes}) > 1:
+            with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA], record_shapes=True) as prof:
+                step()
+                torch.cuda.synchronize()
+            kept.append(launches(prof))
+    return [median_launches(kept) for kept in passes]
+
+
+def median_launches(passes: list[list[dict]]) -> list[dict]:
+    """One pass with the median duration of each launch; the last pass as it was if they did not run the same kernels."""
+    if len({len(rows) for rows in passes}) > 1:
         return passes[-1]
-    return [{**first, "us": statistics.median(p[i]["us"] for p in passes)} for i, first in enumerate(passes[0])]
+    return [{**first, "us": statistics.median(rows[i]["us"] for rows in passes)} for i, first in enumerate(passes[0])]
 
 
 def wall_s(step, repeats: int = 7) -> float:
+    """Median wall time of synchronised calls, in seconds."""
     times = []
     for _ in range(repeats):
         torch.cuda.synchronize()
@@ -108,6 +118,7 @@ def wall_s(step, repeats: int = 7) -> float:
 
 
 def study(name: str, kind: str, options: dict, attention: str, out) -> None:
+    """Rows of one model: the launches of inference, forward and backward, then a summary with wall times and optimizers."""
     model = build(kind, options, attention)
     ids = torch.randint(0, 30000, (BATCH, SEQUENCE), device="cuda")
     state: dict = {}
@@ -128,49 +139,31 @@ def study(name: str, kind: str, options: dict, attention: str, out) -> None:
 
     for _ in range(3):
         both()
-    parts = {"inference": profiled(inference)}
+    parts = {"inference": profiled(inference)[0]}
     state.pop("logits", None)
-    fwd, bwd = [], []
-    for _ in range(3):
-        model.zero_grad(set_to_none=True)
-        for step, kept in ((forward, fwd), (backward, bwd)):
-            torch.cuda.synchronize()
-            with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA], record_shapes=True) as prof:
-                step()
-                torch.cuda.synchronize()
-            kept.append(launches(prof))
-    for part, passes in (("forward", fwd), ("backward", bwd)):
-        same = len({len(p) for p in passes}) == 1
-        parts[part] = [
-            {**row, "us": statistics.median(p[i]["us"] for p in passes) if same else row["us"]} for i, row in enumerate(passes[-1])
-        ]
+    parts["forward"], parts["backward"] = profiled(forward, backward, reset=lambda: model.zero_grad(set_to_none=True))
     for part, rows in parts.items():
         for index, row in enumerate(rows):
             out.write(json.dumps({"model": name, "attention": attention, "part": part, "index": index, **row}) + "\n")
     walls = {"inference": wall_s(inference), "train": wall_s(both)}
     state.clear()
-    optimizer_rows = []
-    if name in ("llama-2-7b", "gpt2-xl"):
-        for label, extra in (("fused", {"fused": True}), ("foreach", {"foreach": True})):
-            optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, **extra)
-            both()
-            optimizer.step()
-            rows = profiled(optimizer.step)
-            optimizer_rows.append(
-                {
-                    "optimizer": label,
-                    "num_params": sum(p.numel() for p in model.parameters()),
-                    "launches": len(rows),
-                    "us": sum(r["us"] for r in rows),
-                }
-            )
-            del optimizer
-    summary = {"model": name, "attention": attention, "wall": walls, "optimizers": optimizer_rows,
+    optimizers = [optimizer_row(model, both, variant) for variant in ("fused", "foreach")] if name in ("llama-2-7b", "gpt2-xl") else []
+    summary = {"model": name, "attention": attention, "wall": walls, "optimizers": optimizers,
                "kernels_us": {part: sum(r["us"] for r in rows) for part, rows in parts.items()},
                "launches": {part: len(rows) for part, rows in parts.items()}}  # fmt: skip
     out.write(json.dumps(summary) + "\n")
     out.flush()
     print(name, attention, {k: round(v * 1e3, 2) for k, v in walls.items()}, summary["kernels_us"], summary["launches"], flush=True)
+
+
+def optimizer_row(model, step, kind: str) -> dict:
+    """Launches and time of one AdamW step in its `kind` ("fused", "foreach"); `step` makes the gradients."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, **{kind: True})
+    step()
+    optimizer.step()
+    rows = profiled(optimizer.step)[0]
+    num_params = sum(parameter.numel() for parameter in model.parameters())
+    return {"optimizer": kind, "num_params": num_params, "launches": len(rows), "us": sum(row["us"] for row in rows)}
 
 
 def decode_rate(out) -> None:
@@ -186,7 +179,7 @@ def decode_rate(out) -> None:
 
         for _ in range(5):
             step()
-        rows = profiled(step)
+        rows = profiled(step)[0]
         wall = wall_s(step, 15)
     row = {"model": "llama-2-7b", "decode": True, "launches": len(rows), "kernels_us": sum(r["us"] for r in rows), "wall_us": wall * 1e6}
     out.write(json.dumps(row) + "\n")
@@ -197,6 +190,7 @@ def decode_rate(out) -> None:
 
 
 def compiled(name: str, out) -> None:
+    """Launches of forward and backward under `torch.compile`."""
     kind, options = MODELS[name]
     model = build(kind, options, "sdpa")
     run = torch.compile(model)
@@ -207,10 +201,20 @@ def compiled(name: str, out) -> None:
 
     for _ in range(3):
         both()
-    rows = profiled(both)
+    rows = profiled(both)[0]
     for index, row in enumerate(rows):
         out.write(json.dumps({"model": name, "attention": "sdpa", "part": "compiled_train", "index": index, **row}) + "\n")
     print("compiled", name, sum(r["us"] for r in rows), len(rows), flush=True)
+
+
+def attempt(label: str, task, out) -> None:
+    """Run `task`; one that fails becomes a row and must not lose the others."""
+    try:
+        task()
+    except Exception as error:
+        out.write(json.dumps({"model": label, "error": repr(error)[:500]}) + "\n")
+        print(label, "FAILED", repr(error)[:300], flush=True)
+    torch.cuda.empty_cache()
 
 
 def main() -> None:
@@ -228,18 +232,10 @@ def main() -> None:
         out.write(json.dumps({"environment": environment}) + "\n")
         for name, (kind, options) in MODELS.items():
             for attention in ("sdpa", "eager") if name in ("llama-2-7b", "gpt2-xl", "gpt3-2.7b-32") else ("sdpa",):
-                try:
-                    study(name, kind, options, attention, out)
-                except Exception as error:  # one model that fails must not lose the others
-                    out.write(json.dumps({"model": name, "error": repr(error)[:500]}) + "\n")
-                    print(name, "FAILED", repr(error)[:300], flush=True)
-                torch.cuda.empty_cache()
-        for task in (lambda: decode_rate(out), lambda: compiled("llama-2-7b", out), lambda: compiled("gpt2-xl", out)):
-            try:
-                task()
-            except Exception as error:
-                print("FAILED", repr(error)[:300], flush=True)
-            torch.cuda.empty_cache()
+                attempt(name, partial(study, name, kind, options, attention, out), out)
+        attempt("llama-2-7b decode", partial(decode_rate, out), out)
+        for name in ("llama-2-7b", "gpt2-xl"):
+            attempt(f"{name} compiled", partial(compiled, name, out), out)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .predict.estimate import Estimate
     from .predict.explanation import Explanation
     from .predict.gemm import predict_gemm
+    from .read.resolve import load_shape
     from .shape import ModelShape, override
     from .workload import Workload
 
@@ -45,6 +46,7 @@ _HOMES = {
     "Workload": "workload",
     "load_gpu": "hardware.load",
     "load_node": "hardware.load",
+    "load_shape": "read.resolve",
     "override": "shape",
     "predict_gemm": "predict.gemm",
 }
@@ -70,16 +72,6 @@ __all__ = [
 ]
 
 
-def load_shape(source: object, **overrides: object) -> ModelShape:
-    """The shape of a catalogue name, a file or folder, several YAML files, a Hub id in the local cache, or a live Hugging Face config.
-
-    `overrides` are `ModelShape` fields; what hangs on them moves along (`override` says what). Errors: `InputError`.
-    """
-    from .read.resolve import load
-
-    return load(source, overrides=overrides).shape
-
-
 def explain(
     model: object,
     gpu: str | Gpu,
@@ -96,6 +88,7 @@ def explain(
     """
     from .hardware.load import load_gpu, load_node
     from .predict.explain import explain as predict_explanation
+    from .read.resolve import load_shape
     from .shape import ModelShape
 
     shape = model if isinstance(model, ModelShape) else load_shape(model)

@@ -12,17 +12,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from .errors import InputError, shown, unknown_name
+from .units import ceil_div
 
 #: Largest value accepted per field: far above any model, far below what would overflow or hang.
 MAX_WIDTH, MAX_COUNT, MAX_VOCABULARY, MAX_POSITIONS = 2**24, 2**16, 2**30, 2**31
 
+ModelKind = Literal["decoder", "encoder"]
 Norm = Literal["layernorm", "layernorm_no_bias", "rmsnorm", "nonparametric"]
 NormPlacement = Literal["pre", "post", "sandwich"]
 Position = Literal["learned", "rotary", "alibi", "none"]
+QueryKeyNorm = Literal["head", "full"]
 LayerAttention = Literal["full", "sliding"]
+LayerMlp = Literal["dense", "moe"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,12 +95,13 @@ class LayerKind:
     """One kind of layer of a model, and how many layers are of it (`count`); `first` is the lowest such layer number."""
 
     attention: LayerAttention
-    mlp: Literal["dense", "moe"]
+    mlp: LayerMlp
     count: int
     first: int
 
     @property
     def name(self) -> str:
+        """`full+dense`, `sliding+moe`, ...: what operators and reports call it."""
         return f"{self.attention}+{self.mlp}"
 
 
@@ -125,7 +130,7 @@ class ModelShape:
     """v: rows of the embedding table."""
     architecture: str = "transformer"
     """The family as Hugging Face's `model_type` calls it; a label, on which only the product of the rotary angle table depends."""
-    kind: Literal["decoder", "encoder"] = "decoder"
+    kind: ModelKind = "decoder"
     max_position_embeddings: int | None = None
     """Longest sequence the positions cover; None: unbounded."""
 
@@ -139,7 +144,7 @@ class ModelShape:
     """pre: before attention and MLP; post: after them (BERT, OLMo 2); sandwich: both (Gemma 2)."""
     has_final_norm: bool = True
     has_embedding_norm: bool = False
-    qk_norm: Literal["head", "full"] | None = None
+    qk_norm: QueryKeyNorm | None = None
     """A norm on queries and keys, over each head (Qwen3) or over the full width (OLMo 2)."""
     is_parallel: bool = False
     """Attention and MLP both read the layer's input (GPT-J, Falcon): y = x + Attn(N(x)) + MLP(N(x))."""
@@ -213,6 +218,7 @@ class ModelShape:
 
     @property
     def v_head_dim(self) -> int:
+        """Width of one value head."""
         return self.latent_attention.v_head_dim if self.latent_attention else self.head_dim
 
     @property
@@ -234,6 +240,7 @@ class ModelShape:
         return self.sliding_window if attention == "sliding" else None
 
     def layer_attention(self, layer: int) -> LayerAttention:
+        """Kind of attention of layer number `layer` (from 0)."""
         return self.attention_pattern[layer % len(self.attention_pattern)]
 
     @property
@@ -242,10 +249,10 @@ class ModelShape:
         # From the first routed layer on, kinds repeat with a fixed period: one period is enough, however many layers there are.
         first_k_dense = min(self.moe.first_k_dense, self.num_hidden_layers) if self.moe else 0
         period = math.lcm(len(self.attention_pattern), self.moe.layer_step if self.moe else 1)
-        counts: dict[tuple[LayerAttention, Literal["dense", "moe"]], list[int]] = {}
+        counts: dict[tuple[LayerAttention, LayerMlp], list[int]] = {}
         for layer in range(min(self.num_hidden_layers, first_k_dense + period)):
-            mlp: Literal["dense", "moe"] = "moe" if self.moe and self.moe.is_routed(layer) else "dense"
-            repeats = 1 if layer < first_k_dense else -(-(self.num_hidden_layers - layer) // period)
+            mlp: LayerMlp = "moe" if self.moe and self.moe.is_routed(layer) else "dense"
+            repeats = 1 if layer < first_k_dense else ceil_div(self.num_hidden_layers - layer, period)
             counts.setdefault((self.layer_attention(layer), mlp), [0, layer])[0] += repeats
         kinds = [LayerKind(attention=a, mlp=mlp, count=count, first=first) for (a, mlp), (count, first) in counts.items()]
         return tuple(sorted(kinds, key=lambda kind: (-kind.count, kind.first)))
@@ -273,13 +280,12 @@ _BOUNDS = (
 )  # fmt: skip
 _OPTIONAL_WIDTHS = ("max_position_embeddings", "rotary_dim", "embedding_size", "sliding_window")
 _CHOICES: Mapping[str, tuple[str | None, ...]] = {
-    "kind": ("decoder", "encoder"),
-    "position_embedding": ("learned", "rotary", "alibi", "none"),
-    "norm": ("layernorm", "layernorm_no_bias", "rmsnorm", "nonparametric"),
-    "norm_placement": ("pre", "post", "sandwich"),
-    "qk_norm": (None, "head", "full"),
+    "kind": get_args(ModelKind),
+    "position_embedding": get_args(Position),
+    "norm": get_args(Norm),
+    "norm_placement": get_args(NormPlacement),
+    "qk_norm": (None, *get_args(QueryKeyNorm)),
 }
-
 _FLAGS = (
     "has_final_norm", "has_embedding_norm", "is_parallel", "is_gated", "is_qkv_fused", "is_gate_up_fused", "is_weight_transposed",
     "has_qkv_bias", "has_attention_output_bias", "has_mlp_bias", "has_lm_head", "has_lm_head_bias", "has_lm_head_transform",
@@ -298,6 +304,17 @@ def require_integer(field: str, value: object, low: int, high: int) -> None:
         raise InputError(f"{field} is {shown(value)}", hint=f"expected at most {high}", field=field)
 
 
+def whole_head_dim(hidden_size: int, num_attention_heads: int) -> int:
+    """h / a, the width of a head where nothing else is said; refused where it is no whole number."""
+    if hidden_size % num_attention_heads:
+        raise InputError(
+            f"num_attention_heads {num_attention_heads} does not divide hidden_size {hidden_size}",
+            hint="choose a divisor or give --head-dim too",
+            field="num_attention_heads",
+        )
+    return hidden_size // num_attention_heads
+
+
 def _require_consistent(shape: ModelShape) -> None:
     """Relations between fields that every model keeps."""
     if shape.num_attention_heads % shape.num_key_value_heads:
@@ -308,7 +325,7 @@ def _require_consistent(shape: ModelShape) -> None:
         )
     if shape.rotary_dim is not None and shape.rotary_dim > shape.head_dim:
         raise InputError(f"rotary_dim {shape.rotary_dim} exceeds head_dim {shape.head_dim}", field="rotary_dim")
-    if not shape.attention_pattern or any(kind not in ("full", "sliding") for kind in shape.attention_pattern):
+    if not shape.attention_pattern or any(kind not in get_args(LayerAttention) for kind in shape.attention_pattern):
         raise InputError(f"attention_pattern is {shown(shape.attention_pattern)}", field="attention_pattern")
     if "sliding" in shape.attention_pattern and shape.sliding_window is None:
         raise InputError("sliding layers need a sliding_window", field="sliding_window")
@@ -368,13 +385,7 @@ def _derived_fields(shape: ModelShape, changes: Mapping[str, Any]) -> dict[str, 
     heads = changes.get("num_attention_heads", shape.num_attention_heads)
     had_plain_heads = shape.head_dim * shape.num_attention_heads == shape.hidden_size and not shape.latent_attention
     if had_plain_heads and "head_dim" not in changes and ("hidden_size" in changes or "num_attention_heads" in changes):
-        if hidden % heads:
-            raise InputError(
-                f"num_attention_heads {heads} does not divide hidden_size {hidden}",
-                hint="choose a divisor or give --head-dim too",
-                field="num_attention_heads",
-            )
-        move("head_dim", hidden // heads, "hidden_size / num_attention_heads")
+        move("head_dim", whole_head_dim(hidden, heads), "hidden_size / num_attention_heads")
     if shape.num_key_value_heads == shape.num_attention_heads:
         move("num_key_value_heads", heads, "the model has as many key/value heads as heads")
     elif heads % shape.num_key_value_heads:

@@ -6,17 +6,17 @@ Errors: a workload that cannot run is refused with `InputError`, whose `field` n
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from .dtypes import load_dtype
 from .errors import InputError, shown, unknown_name
 from .shape import require_integer
 
 Phase = Literal["forward", "train", "prefill", "decode"]
-PHASES = ("forward", "train", "prefill", "decode")
-ATTENTIONS = ("flash", "unfused")
-RUNTIMES = ("graph", "eager", "compiled")
-RECOMPUTATIONS = ("none", "selective", "full")
+AttentionKernel = Literal["flash", "unfused"]
+Runtime = Literal["graph", "eager", "compiled"]
+Recomputation = Literal["none", "selective", "full"]
+PHASES, ATTENTIONS, RUNTIMES, RECOMPUTATIONS = (get_args(words) for words in (Phase, AttentionKernel, Runtime, Recomputation))
 MAX_BATCH, MAX_SEQUENCE, MAX_GPUS = 2**24, 2**27, 2**20
 
 
@@ -41,9 +41,9 @@ class Workload:
     """Tokens already in the KV cache (decode); None: `sequence`."""
     dtype: str | None = None
     """Number format of activations and weights; None: bf16, or fp16 on a GPU without it."""
-    attention: Literal["flash", "unfused"] = "flash"
-    runtime: Literal["graph", "eager", "compiled"] = "graph"
-    recompute: Literal["none", "selective", "full"] = "none"
+    attention: AttentionKernel = "flash"
+    runtime: Runtime = "graph"
+    recompute: Recomputation = "none"
     """Activation recomputation: `selective` redoes attention scores (unfused), `full` the whole forward pass."""
     tensor_parallel: int = 1
     """t."""
@@ -85,6 +85,7 @@ class Workload:
 
     @property
     def num_gpus(self) -> int:
+        """GPUs of all replicas; expert parallelism adds none."""
         return self.tensor_parallel * self.pipeline_parallel * self.data_parallel
 
     @property
@@ -95,11 +96,12 @@ class Workload:
 
     @property
     def is_training(self) -> bool:
+        """Whether a backward pass and an optimizer run."""
         return self.phase == "train"
 
     @property
     def has_dropout(self) -> bool:
-        """Whether the pass runs in training mode."""
+        """Whether dropout runs: the pass is one in training mode."""
         return self.phase in ("train", "forward")
 
     @property
@@ -121,6 +123,7 @@ class Workload:
 
 
 def _require_whole_micro_batches(workload: Workload) -> None:
+    """Refuse a global batch that the replicas' micro-batches do not add up to."""
     each = workload.micro_batch * workload.data_parallel
     assert workload.global_batch is not None
     if workload.global_batch % each:

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from ..hardware.profile import Candidate, KernelMenu, Spread
-from ..predict.gemm_model import Rates, candidate_times
+from ..hardware.profile import SPREAD_EDGES_S, Candidate, KernelMenu, Spread
+from ..predict.gemm_model import REFERENCE_TILE, Rates, candidate_times
 
 Array = NDArray[Any]
 Tile = tuple[int, int]
@@ -29,7 +29,7 @@ TILES: tuple[Tile, ...] = (
 #: Start of every fit and the value its ridge draws to: what a fit to 6,000 H200 products found for the aligned class.
 START = {"launch_s": 2e-6, "prologue_s": 0.6e-6, "epilogue_s": 0.5e-6, "feed": 2.0, "bandwidth_share": 0.87, "softness": 0.3,
          "sharpness": 2.5, "split_s": 2e-6, "split_share": 0.5, "droop": 0.06}  # fmt: skip
-TIME_EDGES_S = (6e-6, 30e-6, 300e-6)
+#: Weight of the pull towards `START`, and the error in ln(time) from which the loss grows linearly.
 RIDGE, SOFT_LOG_ERROR = 1e-3, 0.04
 
 
@@ -48,10 +48,12 @@ class Rows:
         return len(self.time_s)
 
     def take(self, index: Array) -> Rows:
+        """The rows numbered `index`."""
         return Rows(**{name: getattr(self, name)[index] for name in self.__slots__})
 
     @property
     def size(self) -> tuple[Array, Array, Array, Array]:
+        """batch, m, n, k as floats, as `candidate_times` takes them."""
         return tuple(np.asarray(column, float) for column in (self.batch, self.m, self.n, self.k))  # type: ignore[return-value]
 
 
@@ -74,15 +76,16 @@ def fit_menu(
 
 
 def predicted_s(menu: KernelMenu, rows: Rows, rates: Rates) -> Array:
+    """Seconds of each row: its quickest candidate."""
     return candidate_times(rows.size, _group_factors(menu, rows), menu, rates).time_s.min(axis=0)
 
 
 def held_out_spreads(menu: KernelMenu, rows: Rows, rates: Rates) -> tuple[Spread, ...]:
     """10th and 90th percentile of measured / predicted by predicted time; a thin bin (under 30 rows) takes all rows."""
     predicted = predicted_s(menu, rows, rates)
-    ratio, bins = rows.time_s / predicted, np.digitize(predicted, TIME_EDGES_S)
+    ratio, bins = rows.time_s / predicted, np.digitize(predicted, SPREAD_EDGES_S)
     spreads = []
-    for index in range(len(TIME_EDGES_S) + 1):
+    for index in range(len(SPREAD_EDGES_S) + 1):
         inside = ratio[bins == index] if (bins == index).sum() >= 30 else ratio
         low, high = np.quantile(inside, [0.1, 0.9])
         spreads.append(Spread(low=round(min(low, 0.99), 3), high=round(max(high, 1.01), 3)))
@@ -114,6 +117,7 @@ class _Problem:
     base_efficiency: float
 
     def solve(self, candidates: list[tuple[Tile, int]], start: KernelMenu | None, evaluations: int) -> KernelMenu:
+        """The menu of all `candidates`, fitted from `start` (None: from `START`) in at most `evaluations` steps."""
         tiles = sorted({tile for tile, _ in candidates})
         groups = sorted(set(self.rows.groups) - {""})
         anchor = self._vector(tiles, groups, None)
@@ -139,7 +143,7 @@ class _Problem:
     def _vector(self, tiles: list[Tile], groups: list[str], start: KernelMenu | None) -> Array:
         if start is None:
             constants = list(START.values())
-            efficiency = [self.base_efficiency * min(1, a * b / 16384) ** 0.4 for a, b in tiles]
+            efficiency = [self.base_efficiency * min(1, a * b / REFERENCE_TILE) ** 0.4 for a, b in tiles]
             factors = [1.0] * len(groups)
         else:
             constants = [getattr(start, name) for name in START]

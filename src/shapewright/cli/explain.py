@@ -18,7 +18,7 @@ from ..workload import Workload
 from .flags import OverrideFlags, WorkloadFlags, overrides
 from .models_argument import Model, load_model
 from .notes import print_notes
-from .options import GpuName, Json, LibraryName, NodeName, Number
+from .options import GpuName, Json, LibraryName, NodeName, PositiveNumber
 from .screen import page_width
 
 
@@ -30,8 +30,8 @@ def explain(
     node: NodeName = None,
     library: LibraryName = None,
     fit: Annotated[bool, Parameter(negative="", help="Use the largest micro-batch that fits the GPU's memory, and say it.")] = False,
-    tokens: Annotated[Number | None, Parameter(help="Tokens to price in GPU-hours, for example 1e12.")] = None,
-    gpu_hour_price: Annotated[Number | None, Parameter(help="Price of one GPU-hour, in any currency.")] = None,
+    tokens: Annotated[PositiveNumber | None, Parameter(help="Tokens to price in GPU-hours, for example 1e12.")] = None,
+    gpu_hour_price: Annotated[PositiveNumber | None, Parameter(help="Price of one GPU-hour, in any currency.")] = None,
     json: Json = False,
 ) -> None:
     """Explain a model's operators and their times on a GPU.

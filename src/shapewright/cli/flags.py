@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, make_dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
 
@@ -16,9 +16,9 @@ from ..dtypes import load_dtype
 from ..errors import ShapewrightError
 from ..hardware.gpu import Gpu
 from ..read.fields import OVERRIDABLE
-from ..workload import Workload
+from ..workload import AttentionKernel, Phase, Recomputation, Runtime, Workload
 from .arguments import blame_flag
-from .options import Count, Share
+from .options import Count, Number
 
 _WORKLOAD = Group("Workload", sort_key=1)
 _MODEL = Group("Model overrides", help="Any field of the model. Fields that hang on it move along, and a note says so.", sort_key=2)
@@ -33,17 +33,15 @@ def _described(help_text: str) -> Parameter:
 class WorkloadFlags:
     """One flag for each field of `Workload`; None where the user did not say."""
 
-    phase: Annotated[Literal["forward", "train", "prefill", "decode"] | None, _described("Default train.")] = None
+    phase: Annotated[Phase | None, _described("Default train.")] = None
     micro_batch: Annotated[Count | None, _described("Sequences of one pass on one replica (b); default 4.")] = None
     global_batch: Annotated[Count | None, _described("Sequences of one optimizer step; default: one micro-batch a replica.")] = None
     sequence: Annotated[Count | None, _described("Tokens a sequence (s); default 2048.")] = None
     context: Annotated[Count | None, _described("Tokens already in the KV cache (decode); default: --sequence.")] = None
     dtype: Annotated[str | None, _described("fp32, tf32, fp16, bf16 or fp8; default bf16, fp16 where the GPU lacks it.")] = None
-    attention: Annotated[Literal["flash", "unfused"] | None, _described("Default flash.")] = None
-    runtime: Annotated[
-        Literal["graph", "eager", "compiled"] | None, _described("graph: GPU time alone; eager: the host may be the limit; default graph.")
-    ] = None
-    recompute: Annotated[Literal["none", "selective", "full"] | None, _described("Without a value: full; default none.")] = None
+    attention: Annotated[AttentionKernel | None, _described("Default flash.")] = None
+    runtime: Annotated[Runtime | None, _described("graph: GPU time alone; eager: the host may be the limit; default graph.")] = None
+    recompute: Annotated[Recomputation | None, _described("Without a value: full; default none.")] = None
     tensor_parallel: Annotated[Count | None, _described("GPUs that share each layer (t); default 1.")] = None
     pipeline_parallel: Annotated[Count | None, _described("Stages of layers; default 1.")] = None
     data_parallel: Annotated[Count | None, _described("Replicas; default 1.")] = None
@@ -93,7 +91,7 @@ def _override_flags() -> Any:
     return Parameter(name="*", group=_MODEL)(made)
 
 
-_FLAG_TYPES: Mapping[type, Any] = {int: Count, float: Share, bool: bool, str: str}
+_FLAG_TYPES: Mapping[type, Any] = {int: Count, float: Number, bool: bool, str: str}
 OverrideFlags: Any = _override_flags()
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, get_args
 
 from ..errors import InputError
 
 Vendor = Literal["nvidia", "amd"]
-VENDORS = ("nvidia", "amd")
+VENDORS: tuple[Vendor, ...] = get_args(Vendor)
 ARCHITECTURES = ("volta", "turing", "ampere", "ada", "hopper", "blackwell", "cdna2", "cdna3", "cdna4")
 
 

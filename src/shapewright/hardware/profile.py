@@ -13,7 +13,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
-from ..errors import InputError
+from ..errors import InputError, shown
+
+#: Predicted times, in seconds, at which a menu's intervals change: short products are predicted less well than long ones.
+SPREAD_EDGES_S = (6e-6, 30e-6, 300e-6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +69,7 @@ class KernelMenu:
     """Measured rows that the menu was fitted to; 0: carried over from `origin`."""
     origin: str = ""
     spreads: tuple[Spread, ...] = ()
-    """Intervals by predicted time: below 6 us, 30 us, 300 us, and above; from products kept out of the fit."""
+    """Intervals by predicted time, parted at `SPREAD_EDGES_S`; from products kept out of the fit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +107,15 @@ class AttentionRate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CollectiveRate:
+    """Communication: at most `link_share` of a link's datasheet rate, plus `base_s` a call; `source` tells where both come from."""
+
+    link_share: float
+    base_s: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PowerDroop:
     """Slowing of kernels in a long run, which measurements of short bursts do not see: the card lowers its clock at its power limit.
 
@@ -125,6 +137,7 @@ class Profile:
     menus: Mapping[str, KernelMenu]
     memory: Mapping[str, MemoryRate]
     attention: AttentionRate
+    collectives: CollectiveRate
     fitted_dtypes: tuple[str, ...]
     spreads: Mapping[str, Spread]
     launch_host_s: float
@@ -135,9 +148,19 @@ class Profile:
 
 
 def profile_from_json(data: Mapping[str, Any]) -> Profile:
-    """A profile from its JSON form (`schema_version` 1)."""
-    if data.get("schema_version") != 1:
-        raise InputError(f"profile has schema_version {data.get('schema_version')!r}", hint="this version reads 1")
+    """A profile from its JSON form (`schema_version` 1). One that lacks a part, or holds one of another form, is refused."""
+    version = data.get("schema_version") if isinstance(data, Mapping) else None
+    if version != 1:
+        raise InputError(f"profile has schema_version {shown(version)}", hint="this version reads 1")
+    try:
+        return _profile(data)
+    except KeyError as error:
+        raise InputError(f"profile has no {error.args[0]}", hint="calibrate again") from None
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InputError(f"profile is malformed: {shown(str(error))}", hint="calibrate again") from None
+
+
+def _profile(data: Mapping[str, Any]) -> Profile:
     menus = {name: _menu(menu) for name, menu in data["menus"].items()}
     return Profile(
         gpu=data["gpu"],
@@ -147,6 +170,7 @@ def profile_from_json(data: Mapping[str, Any]) -> Profile:
         menus=menus,
         memory={name: MemoryRate(**rate) for name, rate in data["memory"].items()},
         attention=_attention(data["attention"]),
+        collectives=CollectiveRate(**data["collectives"]),
         fitted_dtypes=tuple(data["fitted_dtypes"]),
         spreads={name: Spread(**spread) for name, spread in data["spreads"].items()},
         launch_host_s=data["launch_host_s"],

@@ -15,7 +15,7 @@ from .linear import linear
 from .norms import norm
 from .pointwise import dropout, gradient_sum, softcap
 from .positions import rotary
-from .scope import Scope, Unit, chain, chains
+from .scope import FP32_BYTES, Scope, Unit, chain, chains
 from .types import FlashAttention, Gemm
 
 
@@ -128,10 +128,13 @@ def _flash(scope: Scope) -> tuple[Unit, ...]:
     num_params = scope.num_params("attention")
     rows = scope.batch * workload.query_len
     kept = scope.heads * shape.qk_head_dim + num_kv_heads * (shape.qk_head_dim + shape.v_head_dim)
-    unit = Unit(
-        forward=(scope.operator("flash_attention", "attention", FlashAttention(**fields), num_params=num_params),),
-        backward=(scope.operator("flash_attention_backward", "attention", FlashAttention(**fields, is_backward=True), "backward"),),
-        saved_bytes=float(rows * (kept * scope.size + scope.heads * 4)),
+    unit = scope.unit(
+        "flash_attention",
+        "attention",
+        FlashAttention(**fields),
+        FlashAttention(**fields, is_backward=True),
+        saved_bytes=rows * (kept * scope.size + scope.heads * FP32_BYTES),
+        num_params=num_params,
         local_params=scope.share(num_params),
     )
     is_partly_rotated = 0 < shape.num_rotary_dims < shape.head_dim and not shape.latent_attention
@@ -143,10 +146,7 @@ def _merge_heads(scope: Scope) -> Unit:
     """The output (b, a, s, d) copied to rows of tokens, and its gradient back."""
     elements, size = scope.tokens * scope.heads * scope.shape.v_head_dim, scope.size
     work = chain(elements, ("strided", size, size))
-    return Unit(
-        forward=(scope.operator("merge_heads", "copy", work),),
-        backward=(scope.operator("merge_heads_backward", "copy", work, "backward"),),
-    )
+    return scope.unit("merge_heads", "copy", work, work)
 
 
 def _repeat_heads(scope: Scope) -> tuple[Unit, ...]:
@@ -156,11 +156,8 @@ def _repeat_heads(scope: Scope) -> tuple[Unit, ...]:
         return ()
     group = scope.heads / scope.kv_heads
     elements = 2 * scope.batch * scope.kv_len * scope.heads * shape.head_dim
-    unit = Unit(
-        forward=(scope.operator("repeat_key_value", "copy", chain(elements, ("strided", size / group, size))),),
-        backward=(scope.operator("repeat_key_value_backward", "copy", chain(elements, ("reduction", size, size / group)), "backward"),),
-    )
-    return (unit,)
+    forward, backward = chain(elements, ("strided", size / group, size)), chain(elements, ("reduction", size, size / group))
+    return (scope.unit("repeat_key_value", "copy", forward, backward),)
 
 
 def _unfused(scope: Scope) -> tuple[Unit, ...]:
@@ -221,14 +218,10 @@ def _value_product(scope: Scope, kept_scores: int) -> Unit:
 
 def _softmax(scope: Scope, scores: int) -> Unit:
     """Scale, mask and softmax in one kernel: reads and writes the scores once; backward reads dP and P."""
-    size = scope.size
-    num_params = scope.num_params("attention")
-    return Unit(
-        forward=(scope.operator("softmax", "softmax", chain(scores, ("softmax", size, size)), num_params=num_params),),
-        backward=(scope.operator("softmax_backward", "softmax", chain(scores, ("softmax", 2 * size, size)), "backward"),),
-        saved_bytes=float(scores * size),
-        local_params=scope.share(num_params),
-    )
+    size, num_params = scope.size, scope.num_params("attention")
+    works = chain(scores, ("softmax", size, size)), chain(scores, ("softmax", 2 * size, size))
+    local = scope.share(num_params)
+    return scope.unit("softmax", "softmax", *works, saved_bytes=scores * size, num_params=num_params, local_params=local)
 
 
 def _alibi(scope: Scope, scores: int) -> Unit:
@@ -241,7 +234,4 @@ def _sinks(scope: Scope, scores: int) -> Unit:
     size = scope.size
     forward = chain(scores, ("concat", size, size), ("reduction", size, 0), ("elementwise", size, size), ("strided", size, size))
     backward = chain(scores, ("fill", 0, size), ("strided", size, size), ("elementwise", size, size), ("strided", size, size))
-    return Unit(
-        forward=(scope.operator("attention_sinks", "softmax", forward),),
-        backward=(scope.operator("attention_sinks_backward", "softmax", backward, "backward"),),
-    )
+    return scope.unit("attention_sinks", "softmax", forward, backward)

@@ -51,12 +51,14 @@ def _gather(scope: Scope, name: str, *, rows: int, width: int) -> Unit:
     sort = MemoryPass(pattern="scatter", read_bytes=16.0 * scope.tokens, written_bytes=16.0 * scope.tokens, num_kernels=_SORT_KERNELS)
     zeros = chain(local_rows * width, ("fill", 0, size))
     backward = chains(sort, zeros, chain(elements, ("scatter", size, 4), ("scatter", 4, size)))
-    num_params = scope.num_params(name)
-    note = scope.split_note(rows, "vocabulary rows") if name == "embedding" else ""
-    return Unit(
-        forward=(scope.operator(name, "embedding", chain(elements, ("gather", size, size)), num_params=num_params, note=note),),
-        backward=(scope.operator(f"{name}_backward", "embedding", backward, "backward"),),
+    return scope.unit(
+        name,
+        "embedding",
+        chain(elements, ("gather", size, size)),
+        backward,
+        num_params=scope.num_params(name),
         local_params=local_rows * width,
+        note=scope.split_note(rows, "vocabulary rows") if name == "embedding" else "",
     )
 
 
@@ -70,11 +72,8 @@ def _positions(scope: Scope) -> Unit:
         chain(num_params, ("fill", 0, size)),
         chain(elements, ("scatter", size, size)),
     )
-    return Unit(
-        forward=(scope.operator("position_embedding", "embedding", chain(elements, ("gather", size, size)), num_params=num_params),),
-        backward=(scope.operator("position_embedding_backward", "embedding", backward, "backward"),),
-        local_params=num_params,
-    )
+    forward = chain(elements, ("gather", size, size))
+    return scope.unit("position_embedding", "embedding", forward, backward, num_params=num_params, local_params=num_params)
 
 
 def _add(scope: Scope, name: str) -> Unit:

@@ -7,6 +7,8 @@ logits to fp32, log-softmax, pick the label's; backward writes zeros, scatters -
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from .linear import linear
 from .norms import norm
 from .parallel import gather_input
@@ -57,7 +59,7 @@ def _logits(scope: Scope, rows: int) -> Unit:
         kept_rows=min(rows, scope.residual_tokens),
         note=scope.split_note(shape.vocab_size, "vocabulary columns"),
     )
-    return Unit(forward=unit.forward, backward=unit.backward, saved_bytes=unit.saved_bytes, local_params=_local_logits(scope))
+    return replace(unit, local_params=_local_logits(scope))
 
 
 def _local_logits(scope: Scope) -> int:
@@ -83,11 +85,7 @@ def _loss(scope: Scope, logits: int) -> Unit:
         forward = chains(chain(logits, *up, ("softmax", wide, wide)), pick)
         backward = chains(chain(logits, ("fill", 0, wide)), pick, chain(logits, ("softmax", 2 * wide, wide), *down))
         saved = wide + size
-    return Unit(
-        forward=(scope.operator("loss", "loss", forward),),
-        backward=(scope.operator("loss_backward", "loss", backward, "backward"),),
-        saved_bytes=float(logits * saved),
-    )
+    return scope.unit("loss", "loss", forward, backward, saved_bytes=logits * saved)
 
 
 def loss_bytes(scope: Scope) -> int:

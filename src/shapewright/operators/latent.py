@@ -60,8 +60,4 @@ def _expanded(scope: Scope) -> tuple[Unit, ...]:
     queries = chain(scope.tokens * scope.heads * shape.qk_head_dim, ("concat", size, size))
     keys = chain(rows * scope.heads * shape.qk_head_dim, ("strided", size, size))
     joined = chains(queries, keys)
-    join = Unit(
-        forward=(scope.operator("join_heads", "copy", joined, note="rotary and plain parts of queries and keys"),),
-        backward=(scope.operator("join_heads_backward", "copy", joined, "backward"),),
-    )
-    return up, join
+    return up, scope.unit("join_heads", "copy", joined, joined, note="rotary and plain parts of queries and keys")

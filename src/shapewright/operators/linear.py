@@ -20,18 +20,15 @@ def linear(
     has_bias: bool = False,
     kept_rows: int | None = None,
     is_transposed: bool = False,
-    weights: tuple[str, ...] = (),
-    dtype: str | None = None,
     note: str = "",
 ) -> Unit:
     """A product of m rows with weights of k inputs and n outputs, all per GPU.
 
     `kept_rows` rows of the input are kept for the backward pass (default all m; 0 where another product keeps the same input).
-    `weights` name the tensors in `parameters` (default: the one called `name`); a name that owns no tensor has no parameters.
+    A `name` that owns no tensor in `parameters` (logits of tied embeddings) has no parameters.
     """
-    dtype = dtype or scope.dtype
-    work = Gemm(m=m, n=n, k=k, dtype=dtype, layout="NN" if is_transposed else "NT")
-    num_params = scope.num_params(*(weights or (name,)))
+    work = Gemm(m=m, n=n, k=k, dtype=scope.dtype, layout="NN" if is_transposed else "NT")
+    num_params = scope.num_params(name)
     return Unit(
         forward=(scope.operator(name, "gemm", work, num_params=num_params, note=note),),
         backward=_backward(scope, name, work, has_bias=has_bias),

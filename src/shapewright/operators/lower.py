@@ -24,8 +24,8 @@ from .embedding import embedding_units
 from .head import head_units
 from .layer import layer_units
 from .optimizer import adam, gradient_accumulation
-from .parallel import gradient_operators, local_params, pipeline_units
-from .scope import Scope, Unit
+from .parallel import gradient_operators, held_params, local_params, pipeline_units
+from .scope import Groups, Scope, Unit
 from .types import Operator
 
 
@@ -40,12 +40,12 @@ def lower(shape: ModelShape, workload: Workload, dtype: str) -> tuple[Operator, 
     return (*forward, *again, *backward, *_once_a_step(groups))
 
 
-def stage_units(shape: ModelShape, workload: Workload, dtype: str, *, is_first: bool = False) -> list[tuple[Scope, tuple[Unit, ...]]]:
+def stage_units(shape: ModelShape, workload: Workload, dtype: str, *, is_first: bool = False) -> Groups:
     """The units of the last pipeline stage, or of the first: embedding, each kind of layer, head, those that the stage has."""
     dtype = load_dtype(dtype).name
     stages = workload.pipeline_parallel
     scope = Scope(shape=shape, workload=workload, dtype=dtype, layer="embedding", params=params_per_call(shape))
-    groups: list[tuple[Scope, tuple[Unit, ...]]] = []
+    groups: Groups = []
     if stages == 1 or is_first:
         groups.append((scope, embedding_units(scope)))
     for kind in _kinds_of_stage(shape, stages, is_first=is_first):
@@ -77,7 +77,7 @@ def _kinds_of_stage(shape: ModelShape, stages: int, *, is_first: bool) -> list[L
 def _recomputed(scope: Scope, units: tuple[Unit, ...]) -> list[Operator]:
     """What runs a second time: whole layers, or the s x s part of unfused attention."""
     recompute = scope.workload.recompute
-    if recompute == "none" or scope.layer in ("embedding", "head", "step"):
+    if recompute == "none" or not scope.is_layer:
         return []
     return [
         replace(operator, part="recompute", num_params=0)
@@ -87,23 +87,18 @@ def _recomputed(scope: Scope, units: tuple[Unit, ...]) -> list[Operator]:
     ]
 
 
-def _once_a_step(groups: list[tuple[Scope, tuple[Unit, ...]]]) -> list[Operator]:
+def _once_a_step(groups: Groups) -> list[Operator]:
     """Gradient accumulation and reduction, and the optimizer, over the parameters that this GPU holds."""
     scope = replace(groups[0][0], layer="step", count=1)
-    workload = scope.workload
     dense, experts = stage_params(groups)
-    shards = workload.data_parallel if workload.zero else 1
-    kept = shards if workload.zero >= 2 else 1
-    expert_shards = max(1, shards // workload.expert_parallel)
-    kept_experts = expert_shards if workload.zero >= 2 else 1
     return [
-        *gradient_accumulation(scope, dense / kept + experts / kept_experts),
+        *gradient_accumulation(scope, held_params(scope.workload, dense, experts, from_zero=2)),
         *gradient_operators(scope, dense, experts),
-        adam(scope, dense / shards + experts / expert_shards),
+        adam(scope, held_params(scope.workload, dense, experts, from_zero=1)),
     ]
 
 
-def stage_params(groups: list[tuple[Scope, tuple[Unit, ...]]]) -> tuple[int, int]:
+def stage_params(groups: Groups) -> tuple[int, int]:
     """Parameters that one GPU of the stage holds: (dense, of routed experts)."""
     counted = [(scope.count, local_params(units)) for scope, units in groups]
     return sum(count * dense for count, (dense, _) in counted), sum(count * experts for count, (_, experts) in counted)

@@ -27,14 +27,12 @@ from .attention import cache_elements_per_token
 from .head import loss_bytes
 from .lower import stage_params, stage_units
 from .optimizer import state_bytes_per_param
-from .parallel import local_params, param_bytes
-from .scope import Scope, Unit
+from .parallel import held_params, local_params, param_bytes
+from .scope import Groups, Scope
 from .types import Collective, FlashAttention, Gemm, MemoryChain, MemoryPass, Operator
 
 #: cuBLAS workspace that PyTorch reserves on Hopper, 8 buffers of 4 MiB (CUBLAS_WORKSPACE_CONFIG; older GPUs: about 8 MiB).
 CUBLAS_WORKSPACE_BYTES = 32 * MEBI
-
-Groups = list[tuple[Scope, tuple[Unit, ...]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,22 +92,20 @@ def _stage(groups: Groups, *, num_in_flight: int) -> MemoryUse:
     scope = groups[0][0]
     workload = scope.workload
     dense, experts = stage_params(groups)
-
-    def held(from_zero: int) -> float:
-        """Parameters whose data this GPU keeps, sharded from ZeRO stage `from_zero` on."""
-        if workload.zero < from_zero or not workload.is_training:
-            return dense + experts
-        replicas = workload.data_parallel
-        return dense / replicas + experts / (replicas // workload.expert_parallel)
-
-    weight = param_bytes(scope) if workload.is_training else load_dtype(scope.dtype).size_bytes
+    workspace = _workspace(groups)
+    if not workload.is_training:
+        weights = (dense + experts) * load_dtype(scope.dtype).size_bytes
+        kv_cache = _kv_cache(groups)
+        return MemoryUse(
+            parameters=weights, gradients=0.0, optimizer_states=0.0, activations=_live(groups), kv_cache=kv_cache, workspace=workspace
+        )
     return MemoryUse(
-        parameters=held(3) * weight,
-        gradients=held(2) * weight if workload.is_training else 0.0,
-        optimizer_states=held(1) * state_bytes_per_param(scope) if workload.is_training else 0.0,
-        activations=_kept(groups, num_in_flight) if workload.is_training else _live(groups),
-        kv_cache=_kv_cache(groups),
-        workspace=_workspace(groups),
+        parameters=held_params(workload, dense, experts, from_zero=3) * param_bytes(scope),
+        gradients=held_params(workload, dense, experts, from_zero=2) * param_bytes(scope),
+        optimizer_states=held_params(workload, dense, experts, from_zero=1) * state_bytes_per_param(scope),
+        activations=_kept(groups, num_in_flight),
+        kv_cache=0.0,
+        workspace=workspace,
     )
 
 
@@ -118,7 +114,7 @@ def _kept(groups: Groups, num_in_flight: int) -> float:
     total = working = 0.0
     for scope, units in groups:
         saved = sum(unit.saved_bytes for unit in units)
-        if scope.layer in ("embedding", "head", "step"):
+        if not scope.is_layer:
             total += saved * num_in_flight
         elif scope.workload.recompute == "full":
             total += _stream(scope) * scope.count * num_in_flight
@@ -164,7 +160,7 @@ def _kv_cache(groups: Groups) -> float:
     total = 0.0
     for scope, _ in groups:
         workload = scope.workload
-        if scope.layer in ("embedding", "head", "step") or workload.phase not in ("prefill", "decode"):
+        if not scope.is_layer or workload.phase not in ("prefill", "decode"):
             continue
         window = scope.shape.window(scope.attention)
         num_tokens = min(workload.kv_len, window) if window else workload.kv_len
@@ -183,6 +179,6 @@ def _workspace(groups: Groups) -> float:
         each = scope.size if scope.is_compiled else 2 * loss_bytes(scope)
         total += each * scope.tokens * scope.share(scope.shape.vocab_size)
     if scope.workload.zero == 3:
-        layers = [sum(local_params(units)) for each, units in groups if each.layer not in ("embedding", "head", "step")]
+        layers = [sum(local_params(units)) for each, units in groups if each.is_layer]
         total += 2 * max(layers, default=0) * param_bytes(scope)
     return total

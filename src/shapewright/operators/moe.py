@@ -12,8 +12,8 @@ from ..units import ceil_div
 from .linear import linear
 from .mlp import mlp_units
 from .pointwise import gradient_sum
-from .scope import INDEX_BYTES, Kernel, Scope, Unit, chain, chains
-from .types import Collective, GroupedGemm, MemoryChain, MemoryPass
+from .scope import FP32_BYTES, INDEX_BYTES, Kernel, Scope, Unit, chain, chains
+from .types import Collective, GroupedGemm, MemoryPass
 
 #: Small kernels that route: upcast, softmax, top-k, normalisation (router), and the radix sort of the visits (permutation).
 _ROUTER_KERNELS, _SORT_KERNELS = 6, 12
@@ -40,14 +40,9 @@ def _top_k(scope: Scope) -> Unit:
     """Softmax or sigmoid over the experts and the choice of k, in fp32."""
     moe = scope.shape.moe
     assert moe is not None
-    size = 4.0 * scope.tokens * moe.num_experts
-    forward = MemoryPass(pattern="softmax", read_bytes=3 * size, written_bytes=2 * size, num_kernels=_ROUTER_KERNELS)
-    backward = MemoryPass(pattern="softmax", read_bytes=3 * size, written_bytes=2 * size, num_kernels=_ROUTER_KERNELS)
-    return Unit(
-        forward=(scope.operator("router_top_k", "softmax", forward),),
-        backward=(scope.operator("router_top_k_backward", "softmax", backward, "backward"),),
-        saved_bytes=size,
-    )
+    size = float(FP32_BYTES * scope.tokens * moe.num_experts)
+    work = MemoryPass(pattern="softmax", read_bytes=3 * size, written_bytes=2 * size, num_kernels=_ROUTER_KERNELS)
+    return scope.unit("router_top_k", "softmax", work, work, saved_bytes=size)
 
 
 def _routed(scope: Scope) -> tuple[Unit, ...]:
@@ -98,14 +93,6 @@ def _grouped(scope: Scope, name: str, *, n: int, k: int, weights: tuple[str, ...
     )
 
 
-def _unit(scope: Scope, name: str, forward: MemoryPass | MemoryChain, backward: MemoryPass | MemoryChain, saved_bytes: float) -> Unit:
-    return Unit(
-        forward=(scope.operator(name, "activation", forward),),
-        backward=(scope.operator(f"{name}_backward", "activation", backward, "backward"),),
-        saved_bytes=saved_bytes,
-    )
-
-
 def _sort(scope: Scope) -> MemoryPass:
     """Visits sorted by expert; index arrays only."""
     size = float(INDEX_BYTES * _visits(scope) * _SORT_KERNELS)
@@ -120,7 +107,7 @@ def _permute(scope: Scope) -> Unit:
     forward = chains(_sort(scope), chain(elements, ("gather", size, size), *masks))
     tokens = scope.tokens * scope.shape.hidden_size
     backward = chains(chain(tokens, ("fill", 0, size)), chain(elements, *copies, *masks, ("scatter", 2 * size, size)))
-    return _unit(scope, "experts_permute", forward, backward, 0.0)
+    return scope.unit("experts_permute", "activation", forward, backward)
 
 
 def _expert_activation(scope: Scope, inner: int) -> Unit:
@@ -130,7 +117,7 @@ def _expert_activation(scope: Scope, inner: int) -> Unit:
     if scope.is_compiled:
         forward = chain(elements, ("elementwise", width * size, size))
         backward = chain(elements, ("elementwise", (width + 1) * size, width * size))
-        return _unit(scope, "experts_activation", forward, backward, float(width * elements * size))
+        return scope.unit("experts_activation", "activation", forward, backward, saved_bytes=width * elements * size)
     mask: list[Kernel] = [("copy", width * size, width * size), ("strided", width * size, width * size)]
     gate: list[Kernel] = [("strided", 2 * size, size)] if is_gated else []
     gate_backward: list[Kernel] = [("elementwise", 2 * size, size), ("strided", 2 * size, size)] if is_gated else []
@@ -138,7 +125,7 @@ def _expert_activation(scope: Scope, inner: int) -> Unit:
     forward = chain(elements, *mask, ("strided", size, size), *gate)
     backward = chain(elements, *gate_backward, ("strided", 2 * size, size), *join, *mask)
     # Kept: the product's output and, where it is gated, act(gate).
-    return _unit(scope, "experts_activation", forward, backward, float((width + len(gate)) * elements * size))
+    return scope.unit("experts_activation", "activation", forward, backward, saved_bytes=(width + len(gate)) * elements * size)
 
 
 def _combine(scope: Scope) -> Unit:
@@ -149,7 +136,7 @@ def _combine(scope: Scope) -> Unit:
     if scope.is_compiled:
         forward = chain(elements, ("gather", size, size * per_visit))
         backward = chain(elements, ("scatter", size * (1 + per_visit), size))
-        return _unit(scope, "experts_weighted_sum", forward, backward, float(elements * size))
+        return scope.unit("experts_weighted_sum", "activation", forward, backward, saved_bytes=elements * size)
     mask: list[Kernel] = [("copy", size, size), ("strided", size, size)]
     forward = chain(
         elements,
@@ -171,7 +158,7 @@ def _combine(scope: Scope) -> Unit:
         ("reduction", 4, 0),
         *mask,
     )
-    return _unit(scope, "experts_weighted_sum", forward, backward, float(elements * size))
+    return scope.unit("experts_weighted_sum", "activation", forward, backward, saved_bytes=elements * size)
 
 
 def _all_to_all(scope: Scope, name: str) -> tuple[Unit, ...]:
@@ -181,11 +168,7 @@ def _all_to_all(scope: Scope, name: str) -> tuple[Unit, ...]:
         return ()
     size = float(_visits(scope) * scope.shape.hidden_size * scope.size)
     work = Collective(name="all_to_all", message_bytes=size, group_size=ep, stride=scope.tp)
-    unit = Unit(
-        forward=(scope.operator(name, "collective", work),),
-        backward=(scope.operator(f"{name}_backward", "collective", work, "backward"),),
-    )
-    return (unit,)
+    return (scope.unit(name, "collective", work, work),)
 
 
 def _shared(scope: Scope) -> tuple[Unit, ...]:
@@ -203,5 +186,5 @@ def _shared(scope: Scope) -> tuple[Unit, ...]:
     gate = linear(scope, "shared_expert_gate", m=tokens, n=1, k=shape.hidden_size, kept_rows=0)
     forward = chain(elements, ("strided", size, size))
     backward = chain(elements, ("strided", size, size), ("elementwise", 2 * size, size), ("reduction", size, 0))
-    weigh = _unit(scope, "shared_expert_weighting", forward, backward, float(elements * size))
+    weigh = scope.unit("shared_expert_weighting", "activation", forward, backward, saved_bytes=elements * size)
     return (*shared, gate, weigh, add)

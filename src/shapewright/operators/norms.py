@@ -31,14 +31,9 @@ def norm(scope: Scope, name: str, *, rows: int, width: int, norm_kind: str | Non
         forward: list[Kernel] = [("norm", size, size)]
         backward: list[Kernel] = [("norm_backward", 2 * size, size), ("norm_backward", 2 * size, 0)]
         saved = size
-    elements = rows * width
-    num_params = scope.num_params(name)
-    return Unit(
-        forward=(scope.operator(name, "norm", chain(elements, *forward), num_params=num_params),),
-        backward=(scope.operator(f"{name}_backward", "norm", chain(elements, *backward), "backward"),),
-        saved_bytes=float(elements * saved),
-        local_params=num_params,
-    )
+    elements, num_params = rows * width, scope.num_params(name)
+    works = chain(elements, *forward), chain(elements, *backward)
+    return scope.unit(name, "norm", *works, saved_bytes=elements * saved, num_params=num_params, local_params=num_params)
 
 
 def _fused_forward(size: int, num_residuals: int) -> list[Kernel]:

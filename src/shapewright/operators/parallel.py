@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..dtypes import load_dtype
+from ..workload import Workload
 from .scope import Scope, Unit
 from .types import Collective, CollectiveName, Operator, Part
 
@@ -72,6 +73,14 @@ def local_params(units: Iterable[Unit]) -> tuple[int, int]:
         else:
             dense += unit.local_params
     return dense, experts
+
+
+def held_params(workload: Workload, dense: float, experts: float, *, from_zero: int) -> float:
+    """Parameters whose data (weights, gradients or states) one GPU keeps; ZeRO shards it over the replicas from stage `from_zero` on."""
+    if workload.zero < from_zero:
+        return dense + experts
+    replicas = workload.data_parallel
+    return dense / replicas + experts / (replicas // workload.expert_parallel)
 
 
 def _groups(scope: Scope, dense: float, experts: float) -> list[tuple[str, float, int, int]]:

@@ -57,36 +57,25 @@ def activation(scope: Scope, name: str, *, num_elements: int, is_gated: bool) ->
         num_saved = inputs
     if not forward:
         return Unit()
-    return Unit(
-        forward=(scope.operator(name, "activation", chain(num_elements, *forward)),),
-        backward=(scope.operator(f"{name}_backward", "activation", chain(num_elements, *backward), "backward"),),
-        saved_bytes=float(num_elements * num_saved * size),
-    )
+    works = chain(num_elements, *forward), chain(num_elements, *backward)
+    return scope.unit(name, "activation", *works, saved_bytes=num_elements * num_saved * size)
 
 
-def dropout(scope: Scope, name: str, *, num_elements: int, probability: float, kind: str = "dropout") -> tuple[Unit, ...]:
+def dropout(scope: Scope, name: str, *, num_elements: int, probability: float) -> tuple[Unit, ...]:
     """Reads x, writes y and a one-byte mask, which the backward pass reads; nothing outside training mode."""
     if not probability or not scope.workload.has_dropout:
         return ()
     size = scope.size
     forward = chain(num_elements, ("elementwise", size, size + MASK_BYTES))
     backward = chain(num_elements, ("elementwise", size + MASK_BYTES, size))
-    unit = Unit(
-        forward=(scope.operator(name, kind, forward),),
-        backward=(scope.operator(f"{name}_backward", kind, backward, "backward"),),
-        saved_bytes=float(num_elements * MASK_BYTES),
-    )
-    return (unit,)
+    return (scope.unit(name, "dropout", forward, backward, saved_bytes=num_elements * MASK_BYTES),)
 
 
 def residual(scope: Scope, name: str, *, num_terms: int = 1) -> Unit:
     """x + f(x), or x + f(x) + g(x); backward adds the gradients that meet where the stream forked."""
     elements = scope.residual_tokens * scope.shape.hidden_size
-    kernels = [_pass(scope.size, 2)] * num_terms
-    return Unit(
-        forward=(scope.operator(name, "residual", chain(elements, *kernels)),),
-        backward=(scope.operator(f"{name}_backward", "residual", chain(elements, *kernels), "backward"),),
-    )
+    work = chain(elements, *[_pass(scope.size, 2)] * num_terms)
+    return scope.unit(name, "residual", work, work)
 
 
 def gradient_sum(scope: Scope, name: str, *, num_elements: int, num_terms: int) -> Unit:
@@ -100,11 +89,7 @@ def softcap(scope: Scope, name: str, *, num_elements: int, kind: str) -> Unit:
     size = scope.size
     forward = [_pass(size, 1)] * (1 if scope.is_compiled else 3)
     backward = [_pass(size, 2)] if scope.is_compiled else [_pass(size, 1), _pass(size, 2), _pass(size, 1)]
-    return Unit(
-        forward=(scope.operator(name, kind, chain(num_elements, *forward)),),
-        backward=(scope.operator(f"{name}_backward", kind, chain(num_elements, *backward), "backward"),),
-        saved_bytes=float(num_elements * size),
-    )
+    return scope.unit(name, kind, chain(num_elements, *forward), chain(num_elements, *backward), saved_bytes=num_elements * size)
 
 
 def _pass(size: int, num_reads: int) -> Kernel:

@@ -43,14 +43,17 @@ def _num_tables(shape: ModelShape) -> int:
     return len(set(shape.attention_pattern)) if shape.architecture in _TABLE_PER_ATTENTION else 1
 
 
-def rotary(scope: Scope, *, query_heads: int | None = None, key_heads: int | None = None) -> tuple[Unit, ...]:
-    """Rotates the leading `num_rotary_dims` of each query and key head; keeps nothing but the shared angles."""
+def rotary(scope: Scope, *, key_heads: int | None = None) -> tuple[Unit, ...]:
+    """Rotates the leading `num_rotary_dims` of each query head and of `key_heads` key heads (default: those of this GPU).
+
+    Keeps nothing but the shared angles.
+    """
     shape, size = scope.shape, scope.size
     rotated = shape.num_rotary_dims
     full = rotated if shape.latent_attention else shape.head_dim  # latent attention joins its parts itself
     if not rotated:
         return ()
-    query_rows = scope.tokens * (query_heads or scope.heads)
+    query_rows = scope.tokens * scope.heads
     key_rows = scope.tokens * (key_heads or scope.kv_heads)
     if scope.is_compiled:
         elements = (query_rows + key_rows) * rotated
@@ -58,11 +61,7 @@ def rotary(scope: Scope, *, query_heads: int | None = None, key_heads: int | Non
     else:
         forward = chains(*[_rotate(rows, rotated, full, size) for rows in (query_rows, key_rows)])
         backward = chains(*[_rotate_backward(rows, rotated, full, size) for rows in (query_rows, key_rows)])
-    unit = Unit(
-        forward=(scope.operator("rotary", "rotary", forward),),
-        backward=(scope.operator("rotary_backward", "rotary", backward, "backward"),),
-    )
-    return (unit,)
+    return (scope.unit("rotary", "rotary", forward, backward),)
 
 
 def _rotate(rows: int, rotated: int, full: int, size: int) -> MemoryPass | MemoryChain:

@@ -65,7 +65,13 @@ class Scope:
         return "bf16" if self.dtype == "fp8" else self.dtype
 
     @property
+    def is_layer(self) -> bool:
+        """Whether layers of the model are built, rather than its embedding, its head or what runs once a step."""
+        return self.layer not in ("embedding", "head", "step")
+
+    @property
     def is_compiled(self) -> bool:
+        """Whether pointwise kernels are fused."""
         return self.workload.runtime == "compiled"
 
     @property
@@ -75,6 +81,7 @@ class Scope:
 
     @property
     def batch(self) -> int:
+        """b: sequences of the micro-batch."""
         return self.workload.micro_batch
 
     @property
@@ -89,6 +96,7 @@ class Scope:
 
     @property
     def heads(self) -> int:
+        """Query heads on one GPU."""
         return ceil_div(self.shape.num_attention_heads, self.tp)
 
     @property
@@ -119,7 +127,32 @@ class Scope:
         return sum(self.params.get((self.layer, name), 0) for name in names)
 
     def operator(self, name: str, kind: str, work: Work, part: Part = "forward", *, num_params: int = 0, note: str = "") -> Operator:
+        """`work` as an operator of this layer, run once for each of its `count` layers."""
         return Operator(name=name, kind=kind, layer=self.layer, part=part, work=work, count=self.count, num_params=num_params, note=note)
+
+    def unit(
+        self,
+        name: str,
+        kind: str,
+        forward: Work,
+        backward: Work,
+        *,
+        saved_bytes: float = 0.0,
+        num_params: int = 0,
+        local_params: int = 0,
+        note: str = "",
+    ) -> Unit:
+        """`forward` as the operator `name`, and `backward` as `name`_backward in return; `note` and `num_params` are the forward one's."""
+        return Unit(
+            forward=(self.operator(name, kind, forward, num_params=num_params, note=note),),
+            backward=(self.operator(f"{name}_backward", kind, backward, "backward"),),
+            saved_bytes=float(saved_bytes),
+            local_params=local_params,
+        )
+
+
+#: The parts of a pipeline stage in the order they run, each with its units.
+Groups = list[tuple[Scope, tuple[Unit, ...]]]
 
 
 def chain(num_elements: float, *kernels: Kernel) -> MemoryPass | MemoryChain:

@@ -15,12 +15,12 @@ once and every output written once.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from ..dtypes import load_dtype
 
 Layout = Literal["NT", "NN", "TN"]
-LAYOUTS = ("NT", "NN", "TN")
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 Part = Literal["forward", "backward", "recompute", "optimizer"]
 Pattern = Literal[
     "elementwise", "strided", "broadcast", "upcast", "concat", "norm", "norm_backward", "softmax", "reduction", "gather", "scatter",

@@ -15,6 +15,9 @@ from ..operators.types import FlashAttention
 from ..units import ceil_div
 from .estimate import BoundBy, Estimate, TimePart
 
+#: Keys below which flash decoding splits a context no further.
+MIN_SPLIT_KEYS = 256
+
 
 def head_rate(head_dim: int, heads: tuple[HeadRate, ...]) -> HeadRate:
     """The kernel a head runs on: the smallest that holds it, or the largest there is."""
@@ -22,6 +25,7 @@ def head_rate(head_dim: int, heads: tuple[HeadRate, ...]) -> HeadRate:
 
 
 def estimate_attention(work: FlashAttention, gpu: Gpu, profile: Profile) -> Estimate:
+    """One call of a fused attention kernel, forward or backward, in a burst."""
     rates, peak = profile.attention, gpu.peak_flops_per_s(work.dtype)
     head = head_rate(work.qk_head_dim, rates.heads)
     efficiency = head.backward_efficiency if work.is_backward else head.forward_efficiency
@@ -62,7 +66,7 @@ def _idle_factor(work: FlashAttention, gpu: Gpu, tile_q: int) -> float:
     waves = blocks / gpu.num_sms
     if waves <= 1:
         # Short queries against a long context are split along the keys until the SMs are full (flash decoding).
-        splits = max(1, min(int(1 / waves), work.keys_per_query // 256))
+        splits = max(1, min(int(1 / waves), work.keys_per_query // MIN_SPLIT_KEYS))
         return 1 / (waves * splits)
     return 1 + 0.5 / waves
 

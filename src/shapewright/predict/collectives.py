@@ -2,23 +2,21 @@
 
     time = base + hops x hop latency + bus bytes / (link rate x share)
 
-Bus bytes are what each GPU sends in a ring (`Collective.bytes`). A group that stays inside a node uses its links, else the network's. The
-reached share of the link and the base are medians of published measurements: 0.70 of NVLink on A100, 0.76 on H100 at 4 GPUs and 256 MB or
-more; 7 us for messages below 5 KB (aiconfigurator, single node).
+Bus bytes are what each GPU sends in a ring (`Collective.bytes`). A group that stays inside a node uses its links, else the network's.
+Base and share stand in the profile with their source, rates and latencies of the links in the node's file. Bytes and seconds.
 """
 
 from __future__ import annotations
 
 from ..errors import InputError
 from ..hardware.node import Node
-from ..hardware.profile import Spread
+from ..hardware.profile import Profile
 from ..operators.types import Collective
 from .estimate import Estimate, TimePart
 
-LINK_SHARE, BASE_S = 0.73, 7e-6
 
-
-def estimate_collective(work: Collective, node: Node | None, spread: Spread) -> Estimate:
+def estimate_collective(work: Collective, node: Node | None, profile: Profile) -> Estimate:
+    """One collective on `node`; refused without one."""
     if node is None:
         raise InputError("several GPUs need a node", hint="name one with --node, for example dgx-h100", field="node")
     inside = work.group_size * work.stride <= node.gpus_per_node
@@ -26,10 +24,11 @@ def estimate_collective(work: Collective, node: Node | None, spread: Spread) -> 
     hop_s = node.link_latency_s if inside else node.network_latency_s
     hops = {"all_reduce": 2 * (work.group_size - 1), "send": 1}.get(work.name, work.group_size - 1)
     floor = work.bytes / rate
+    reached, spread = profile.collectives, profile.spreads["collective"]
     parts = (
         TimePart(name="bytes", time_s=floor, reason=f"bus bytes at the full rate of {node.link if inside else node.network}"),
-        TimePart(name="link_rate", time_s=floor / LINK_SHARE - floor, reason=f"{LINK_SHARE:.0%} of the link is reached"),
-        TimePart(name="latency", time_s=BASE_S + hops * hop_s, reason=f"{hops} hop{'s' if hops > 1 else ''} and the launch"),
+        TimePart(name="link_rate", time_s=floor / reached.link_share - floor, reason=f"{reached.link_share:.0%} of the link is reached"),
+        TimePart(name="latency", time_s=reached.base_s + hops * hop_s, reason=f"{hops} hop{'s' if hops > 1 else ''} and the launch"),
     )
     time_s = sum(part.time_s for part in parts)
     where = f"{work.group_size} GPUs over {node.link if inside else node.network}"

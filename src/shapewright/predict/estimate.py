@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 Provenance = Literal["measured", "calibrated", "datasheet"]
-PROVENANCES = ("measured", "calibrated", "datasheet")
+#: From the best known to the least.
+PROVENANCES: tuple[Provenance, ...] = get_args(Provenance)
 BoundBy = Literal["compute", "memory", "latency", "launch", "communication", "host"]
 
 
@@ -44,4 +45,5 @@ class Estimate:
         return self.limit_s / self.time_s
 
     def with_reasons(self, *reasons: str) -> Estimate:
+        """The same estimate with `reasons` behind its own; empty ones are dropped."""
         return replace(self, reasons=self.reasons + tuple(reason for reason in reasons if reason))

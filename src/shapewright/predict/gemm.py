@@ -24,19 +24,16 @@ from ..dtypes import load_dtype
 from ..errors import InputError, shown, unknown_name
 from ..hardware.gpu import Gpu
 from ..hardware.load import load_gpu
-from ..hardware.profile import KernelMenu, Profile, Spread
+from ..hardware.profile import SPREAD_EDGES_S, KernelMenu, Profile, Spread
 from ..operators.types import Gemm
 from .estimate import Estimate, Provenance
 from .gemm_classes import CLASSES, class_codes, gemm_class, pattern_factors
-from .gemm_model import CHUNK, LAYOUT_CODES, Rates, candidate_times
+from .gemm_model import BOUNDS, CHUNK, LAYOUT_CODES, Rates, bound_codes, candidate_times
 from .gemm_reasons import explain_product
 from .profiles import load_profile
 
 Array = NDArray[Any]
 MAX_SIZE = 2**31 - 1
-BOUNDS = ("compute", "memory", "latency", "launch")
-#: Upper ends of the predicted times, in seconds, for which a menu keeps separate intervals.
-SPREAD_EDGES_S = np.array([6e-6, 30e-6, 300e-6])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +50,7 @@ class Product:
         return self.profile.menus["aligned_nt" if self.dtype == "fp32" else class_name]
 
     def provenance(self, menu: KernelMenu) -> Provenance:
+        """`calibrated` only where products of this dtype and alignment class were measured on this GPU."""
         fitted = self.profile.provenance == "calibrated" and menu.num_rows > 0
         return "calibrated" if fitted and self.dtype in self.profile.fitted_dtypes else "datasheet"
 
@@ -66,12 +64,12 @@ class Product:
 
 @functools.lru_cache(maxsize=64)
 def _cached_product(gpu: Gpu, library: str | None, dtype: str) -> Product:
-    name = load_dtype(dtype)
+    found = load_dtype(dtype)
     rates = Rates(
-        num_sms=gpu.num_sms, flops_per_s=gpu.peak_flops_per_s(name.name), bytes_per_s=gpu.memory_bytes_per_s,
-        size_bytes=name.size_bytes, output_bytes=name.output_bytes,
+        num_sms=gpu.num_sms, flops_per_s=gpu.peak_flops_per_s(found.name), bytes_per_s=gpu.memory_bytes_per_s,
+        size_bytes=found.size_bytes, output_bytes=found.output_bytes,
     )  # fmt: skip
-    return Product(gpu=gpu, profile=load_profile(gpu, library), dtype=name.name, rates=rates)
+    return Product(gpu=gpu, profile=load_profile(gpu, library), dtype=found.name, rates=rates)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -98,6 +96,7 @@ class GemmEstimates:
 
     @cached_property
     def bound_by(self) -> Array:
+        """Names of `BOUNDS`."""
         return np.array(BOUNDS)[self.bound_codes]
 
     def explain(self, index: int = 0) -> Estimate:
@@ -117,8 +116,7 @@ def predict_gemm(
     """Times of the products (m x k)(k x n), broadcast against each other; 0-d input gives arrays of one entry."""
     gpu = load_gpu(gpu)
     sizes = [_sizes(name, value) for name, value in (("batch", batch), ("m", m), ("n", n), ("k", k))]
-    columns = np.broadcast_arrays(*sizes, np.atleast_1d(np.asarray(dtype, str)), np.atleast_1d(np.asarray(layout, str)))
-    b, mm, nn, kk, dtypes, layouts = (np.ravel(column) for column in columns)
+    b, mm, nn, kk, dtypes, layouts = _columns(*sizes, np.asarray(dtype, str), np.asarray(layout, str))
     codes = _layout_codes(layouts)
     out = {name: np.empty(len(b)) for name in ("time_s", "low_s", "high_s", "limit_s")}
     bounds = np.empty(len(b), np.int8)
@@ -160,6 +158,7 @@ class _Batch:
         self.provenance = np.empty(len(m), "U10")
 
     def predict(self) -> None:
+        """Fill the arrays."""
         code, pattern = class_codes(*self.sizes, self.layout, self.product.rates.size_bytes)
         for index in np.unique(code):
             menu = self.product.menu(CLASSES[int(index)])
@@ -179,8 +178,7 @@ class _Batch:
         time = times.time_s[best, columns]
         sm, dram, blocks = times.sm_s[best, columns], times.dram_s[0], times.blocks[best, columns]
         self.time_s[rows] = time
-        starved = (blocks < self.product.rates.num_sms * 0.75) & (sm > dram)
-        self.bounds[rows] = np.where(menu.launch_s > 0.5 * time, 3, np.where(dram > sm, 1, np.where(starved, 2, 0)))
+        self.bounds[rows] = bound_codes((time, sm, dram), blocks / self.product.rates.num_sms, menu.launch_s)
 
     def _intervals(self, menu: KernelMenu, rows: Array) -> None:
         spreads = self.product.spreads(menu)
@@ -196,10 +194,24 @@ class _Batch:
         np.maximum(2 * b * m * n * k / rates.flops_per_s, moved / rates.bytes_per_s, out=self.limit_s)
 
 
+def _columns(*columns: Array) -> list[Array]:
+    """The columns broadcast against each other, flat."""
+    try:
+        return [np.ravel(column) for column in np.broadcast_arrays(*columns)]
+    except ValueError:
+        lengths = ", ".join(str(np.size(column)) for column in columns)
+        what = f"batch, m, n, k, dtype, layout have {lengths} entries"
+        raise InputError(what, hint="give each one value, or as many as the others") from None
+
+
 def _sizes(name: str, value: ArrayLike) -> Array:
     """A size column as int64; anything but whole numbers from 1 to 2^31 - 1 is refused."""
-    column = np.atleast_1d(np.asarray(value))
-    if column.dtype.kind not in "iuf" or (column.dtype.kind == "f" and not np.all(np.mod(column, 1) == 0)):
+    try:
+        column = np.asarray(value)
+    except ValueError:  # lists of unequal length
+        column = np.array(None)
+    is_whole = column.dtype.kind in "iu" or (column.dtype.kind == "f" and bool(np.all(np.isfinite(column) & (np.floor(column) == column))))
+    if not is_whole:
         raise InputError(f"{name} is {shown(value)}", hint="expected whole numbers", field=name)
     if column.size and (column.min() < 1 or column.max() > MAX_SIZE):
         wrong = column[(column < 1) | (column > MAX_SIZE)][0]

@@ -17,7 +17,8 @@ from .gemm_model import LAYOUT_CODES, leading_alignments
 
 Array = NDArray[Any]
 CLASSES = ("aligned_nt", "aligned_nn_tn", "batched", "half", "odd")
-VECTOR_BYTES = 16
+#: Bytes that tensor core kernels load at once, and the least that an asynchronous copy to shared memory moves (Ampere and later).
+VECTOR_BYTES, MIN_COPY_BYTES = 16, 4
 _LAYOUT_NAMES = tuple(LAYOUT_CODES)
 _BUCKETS = (8, 2, 1)
 #: Pattern names by code: layout, batched or not, operands' bucket, output's bucket.
@@ -32,14 +33,19 @@ _PATTERNS = np.array(
 )
 
 
+def vector_size(size_bytes: int) -> int:
+    """Elements of `size_bytes` in one vector load."""
+    return max(VECTOR_BYTES // size_bytes, 1)
+
+
 def class_codes(batch: Array, m: Array, n: Array, k: Array, layout: Array, size_bytes: int) -> tuple[Array, Array]:
     """Index into `CLASSES` and into the patterns, for integer arrays and layout codes."""
-    vector = max(VECTOR_BYTES // size_bytes, 1)
+    vector = vector_size(size_bytes)
     operands, output = leading_alignments(m, n, k, layout, vector)
     worst = np.minimum(operands, output)
     batched = (batch > 1).astype(np.int64)
     aligned = np.where(batched == 1, 2, np.where(layout == 0, 0, 1))
-    code = np.where(worst >= vector, aligned, np.where(worst * size_bytes >= 4, 3, 4))
+    code = np.where(worst >= vector, aligned, np.where(worst * size_bytes >= MIN_COPY_BYTES, 3, 4))
     pattern = ((layout * 2 + batched) * 3 + _bucket(operands, vector, size_bytes)) * 3 + _bucket(output, vector, size_bytes)
     return code, pattern
 
@@ -64,4 +70,4 @@ def pattern_factors(groups: dict[str, float]) -> Array:
 
 def _bucket(align: Array, vector: int, size_bytes: int) -> Array:
     """0: full vectors, 1: at least 4 bytes, 2: less."""
-    return np.where(align >= vector, 0, np.where(align * size_bytes >= 4, 1, 2))
+    return np.where(align >= vector, 0, np.where(align * size_bytes >= MIN_COPY_BYTES, 1, 2))

@@ -20,10 +20,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..dtypes import load_dtype
 from ..hardware.profile import KernelMenu
+from .estimate import BoundBy
 
 Array = NDArray[Any]
 LAYOUT_CODES = {"NT": 0, "NN": 1, "TN": 2}
+BOUNDS: tuple[BoundBy, ...] = ("compute", "memory", "latency", "launch")
+#: Elements of the tile that `KernelMenu.epilogue_s` is stated for.
+REFERENCE_TILE = 128 * 128
+#: Elements of k below which no kernel splits it further.
+MIN_SPLIT_K = 128
+#: Partial results of a split k are added up in fp32.
+PARTIAL_BYTES = load_dtype("fp32").size_bytes
 #: Rows evaluated at once: candidates x rows stay in the second-level cache.
 CHUNK = 2048
 
@@ -52,6 +61,18 @@ def leading_alignments(m: Array, n: Array, k: Array, layout: Array, limit: int) 
     return np.minimum(x, w), align_n
 
 
+def filled_waves(waves: Array, softness: float) -> Array:
+    """Waves that are paid for: an unfilled last one is charged in part, a lone one in full."""
+    whole = np.ceil(waves)
+    return np.where(waves > 1, whole - softness * (whole - waves), 1)
+
+
+def bound_codes(times: tuple[Array, Array, Array], waves: Array, launch_s: float) -> Array:
+    """Index into `BOUNDS` from `times` = (whole, SM, DRAM) in seconds: launch over half the time, else DRAM, too few blocks, or compute."""
+    time_s, sm_s, dram_s = times
+    return np.where(launch_s > 0.5 * time_s, 3, np.where(dram_s > sm_s, 1, np.where(waves < 0.75, 2, 0)))
+
+
 def candidate_table(menu: KernelMenu, dtype: type = np.float32) -> tuple[Array, Array, Array, Array]:
     """tile_m, tile_n, fill and efficiency of a menu as columns [candidate, 1]."""
     rows = [(c.tile_m, c.tile_n, c.fill, c.efficiency) for c in menu.candidates]
@@ -77,7 +98,7 @@ def candidate_times(size: tuple[Array, Array, Array, Array], group: Array, menu:
     tile_m, tile_n, fill, efficiency = candidate_table(menu, b.dtype.type)
     sms, unit = rates.num_sms, rates.size_bytes
     tiles = b * np.ceil(m / tile_m) * np.ceil(n / tile_n)
-    splits = np.clip(np.floor(fill * sms / tiles), 1, np.maximum(np.floor(k / 128), 1))
+    splits = np.clip(np.floor(fill * sms / tiles), 1, np.maximum(np.floor(k / MIN_SPLIT_K), 1))
     depth = np.ceil(k / (splits * menu.grain)) * menu.grain
     flops = 2 * b * m * n * k
     slow = 1 + menu.droop * np.log1p(flops * 1e-12)
@@ -85,15 +106,12 @@ def candidate_times(size: tuple[Array, Array, Array, Array], group: Array, menu:
     compute = depth * (2 * tile_m * tile_n * sms / rates.flops_per_s / rate) * slow
     load = depth * (np.minimum(tile_m, m) + np.minimum(tile_n, n)) * (unit * sms / rates.bytes_per_s / menu.feed)
     loop = np.sqrt(np.sqrt(np.square(np.square(compute)) + np.square(np.square(load))))
-    block = loop + (menu.prologue_s + menu.epilogue_s / 16384 * tile_m * tile_n)
+    block = loop + (menu.prologue_s + menu.epilogue_s / REFERENCE_TILE * tile_m * tile_n)
     blocks = tiles * splits
-    waves = blocks / sms
-    whole = np.ceil(waves)
-    filled = np.where(waves > 1, whole - menu.softness * (whole - waves), 1)
-    sm = filled * block
+    sm = filled_waves(blocks / sms, menu.softness) * block
     dram = np.broadcast_to(b * (unit * (m * k + k * n) + rates.output_bytes * m * n) / (rates.bytes_per_s * menu.bandwidth_share), sm.shape)
     p = menu.sharpness
     ratio = np.minimum(sm, dram) / np.maximum(sm, dram)
     core = np.maximum(sm, dram) * np.power(1 + np.power(ratio, p), 1 / p)
-    split = np.where(splits > 1, menu.split_s + menu.split_share * 4 / rates.bytes_per_s * (b * m * n * splits), 0)
+    split = np.where(splits > 1, menu.split_s + menu.split_share * PARTIAL_BYTES / rates.bytes_per_s * (b * m * n * splits), 0)
     return CandidateTimes(time_s=menu.launch_s + core + split, sm_s=sm, dram_s=dram, split_s=split, blocks=blocks, splits=splits)

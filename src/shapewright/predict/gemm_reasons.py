@@ -14,9 +14,10 @@ import numpy as np
 
 from ..hardware.profile import Candidate, KernelMenu
 from ..operators.types import Gemm
+from ..units import ceil_div
 from .estimate import BoundBy, Estimate, TimePart
-from .gemm_classes import CLASSES, VECTOR_BYTES, gemm_class, pattern_factors
-from .gemm_model import CandidateTimes, Rates, candidate_times
+from .gemm_classes import CLASSES, gemm_class, pattern_factors, vector_size
+from .gemm_model import BOUNDS, REFERENCE_TILE, CandidateTimes, Rates, bound_codes, candidate_times, filled_waves
 
 MenuOf = Callable[[str], KernelMenu]
 #: Misalignment costs are named when they exceed this share of the time.
@@ -53,8 +54,8 @@ def _times(gemm: Gemm, group: float, menu: KernelMenu, rates: Rates) -> Candidat
 
 def aligned_time_s(gemm: Gemm, menu_of: MenuOf, rates: Rates) -> tuple[Gemm, float]:
     """The product with every misaligned dimension rounded up to whole vectors, and its time."""
-    vector = max(VECTOR_BYTES // rates.size_bytes, 1)
-    up = {name: -(-getattr(gemm, name) // vector) * vector for name in _leading_dimensions(gemm)}
+    vector = vector_size(rates.size_bytes)
+    up = {name: ceil_div(getattr(gemm, name), vector) * vector for name in _leading_dimensions(gemm)}
     rounded = replace(gemm, **up)
     name, group = _class(rounded, menu_of, rates)
     return rounded, float(_times(rounded, group, menu_of(name), rates).time_s.min())
@@ -66,7 +67,7 @@ def _leading_dimensions(gemm: Gemm) -> tuple[str, ...]:
 
 
 def _alignment_reasons(gemm: Gemm, class_name: str, time_s: float, menu_of: MenuOf, rates: Rates) -> tuple[str, ...]:
-    vector = max(VECTOR_BYTES // rates.size_bytes, 1)
+    vector = vector_size(rates.size_bytes)
     if class_name not in ("half", "odd"):
         return ("aligned",)
     faults = [f"{name} = {getattr(gemm, name)}" for name in _leading_dimensions(gemm) if getattr(gemm, name) % vector]
@@ -92,25 +93,26 @@ class _Walk:
 
     @property
     def waves(self) -> float:
+        """Blocks over SMs: the last wave as far as it is full."""
         return self.blocks / self.rates.num_sms
 
     @property
     def ideal_s(self) -> float:
+        """The FLOPs at the dense peak."""
         return self.gemm.flops / self.rates.flops_per_s
 
     @property
     def limit_s(self) -> float:
+        """The roofline."""
         return max(self.ideal_s, self.gemm.bytes / self.rates.bytes_per_s)
 
     @property
     def bound_by(self) -> BoundBy:
-        if self.menu.launch_s > 0.5 * self.time_s:
-            return "launch"
-        if self.dram_s > self.sm_s:
-            return "memory"
-        return "latency" if self.waves < 0.75 else "compute"
+        times = np.array(self.time_s), np.array(self.sm_s), np.array(self.dram_s)
+        return BOUNDS[int(bound_codes(times, np.array(self.waves), self.menu.launch_s))]
 
     def parts(self) -> tuple[TimePart, ...]:
+        """Where the time goes; the parts add up to it."""
         tail = (
             TimePart(name="split_k", time_s=self.split_s, reason=f"partial results of {self.splits} k-slices are added up"),
             TimePart(name="launch", time_s=self.menu.launch_s, reason="fixed time of a call"),
@@ -129,12 +131,12 @@ class _Walk:
 
     def _compute_parts(self) -> tuple[TimePart, ...]:
         rate_s = self.ideal_s / min(self.candidate.efficiency * self.group, 1)
-        depth = np.ceil(self.gemm.k / (self.splits * self.menu.grain)) * self.menu.grain * self.splits
+        depth = float(np.ceil(self.gemm.k / (self.splits * self.menu.grain)) * self.menu.grain * self.splits)
         tile = self.candidate.tile_m * self.candidate.tile_n
         padded_s = rate_s * self.blocks / self.splits * tile * depth / (self.gemm.batch * self.gemm.m * self.gemm.n * self.gemm.k)
-        filled = self._filled_waves()
+        filled = float(filled_waves(np.array(self.waves), self.menu.softness))
         waves_s = padded_s * filled / self.waves
-        ends_s = filled * (self.menu.prologue_s + self.menu.epilogue_s * tile / 16384)
+        ends_s = filled * (self.menu.prologue_s + self.menu.epilogue_s * tile / REFERENCE_TILE)
         label = f"{self.candidate.tile_m} x {self.candidate.tile_n} tiles"
         return (
             TimePart(name="arithmetic", time_s=self.ideal_s, reason="FLOPs at the dense peak"),
@@ -146,10 +148,6 @@ class _Walk:
             TimePart(name="memory_not_hidden", time_s=self.core_s - self.sm_s, reason="transfers that the tile loops do not cover"),
         )
 
-    def _filled_waves(self) -> float:
-        whole = np.ceil(self.waves)
-        return float(whole - self.menu.softness * (whole - self.waves)) if self.waves > 1 else 1.0
-
     def _wave_words(self) -> str:
         sms, blocks = self.rates.num_sms, int(self.blocks)
         if blocks <= sms:
@@ -158,6 +156,7 @@ class _Walk:
         return f"{int(np.ceil(self.waves))} waves of {sms}, the last {last / sms:.0%} full"
 
     def reasons(self) -> tuple[str, ...]:
+        """Tile, waves and split of the winner, in words."""
         area = self.gemm.batch * self.gemm.m * self.gemm.n / (self.blocks / self.splits * self.candidate.tile_m * self.candidate.tile_n)
         tile = f"tile {self.candidate.tile_m} x {self.candidate.tile_n}, {area:.0%} used"
         split = (f"split-K {self.splits}",) if self.splits > 1 else ()

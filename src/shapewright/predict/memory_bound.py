@@ -29,7 +29,6 @@ def estimate_memory(work: MemoryPass | MemoryChain, gpu: Gpu, profile: Profile) 
     moving, fixed = sum(time for time, _ in times), sum(time for _, time in times)
     floor = work.bytes / gpu.memory_bytes_per_s
     spread = profile.spreads["memory"]
-    time_s = moving + fixed
     num_kernels = sum(each.num_kernels for each in passes)
     bound: BoundBy = "launch" if fixed > moving else "memory"
     parts = (
@@ -37,8 +36,9 @@ def estimate_memory(work: MemoryPass | MemoryChain, gpu: Gpu, profile: Profile) 
         TimePart(name="bandwidth", time_s=moving - floor, reason=f"{floor / moving:.0%} of the bandwidth is reached" if moving else ""),
         TimePart(name="launch", time_s=fixed, reason=f"fixed time of {num_kernels} kernel{'s' if num_kernels > 1 else ''}"),
     )
+    time_s = sum(part.time_s for part in parts)
     return Estimate(
-        time_s=sum(part.time_s for part in parts), low_s=time_s * spread.low, high_s=time_s * spread.high, limit_s=floor, bound_by=bound,
+        time_s=time_s, low_s=time_s * spread.low, high_s=time_s * spread.high, limit_s=floor, bound_by=bound,
         provenance=profile.provenance, parts=parts, reasons=(_words(passes, gpu, profile),),
     )  # fmt: skip
 

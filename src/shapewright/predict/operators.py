@@ -26,6 +26,7 @@ class Machine:
     node: Node | None = None
 
     def estimate(self, work: Work) -> Estimate:
+        """One call of `work` amid a step; several GPUs without a node are refused."""
         if isinstance(work, Gemm):
             return self._sustained(estimate_gemm(work, self.gpu, self.library), work.flops, work.dtype)
         if isinstance(work, GroupedGemm):
@@ -35,7 +36,7 @@ class Machine:
         if isinstance(work, MemoryPass | MemoryChain):
             return estimate_memory(work, self.gpu, self.profile)
         assert isinstance(work, Collective)
-        return estimate_collective(work, self.node, self.profile.spreads["collective"])
+        return estimate_collective(work, self.node, self.profile)
 
     def _sustained(self, burst: Estimate, flops: float, dtype: str) -> Estimate:
         """A step runs kernels back to back: those that keep the tensor cores busy slow down at the card's power limit."""
@@ -65,10 +66,7 @@ def estimate_operators(operators: Iterable[Operator], machine: Machine) -> list[
 
 
 def _grouped(work: GroupedGemm, gpu: Gpu, library: str | None) -> Estimate:
-    """Experts as one batched product of the mean number of rows, or as a loop of plain ones.
-
-    The product is rounded to whole rows and experts; its time is scaled back to the rows that there are.
-    """
+    """Experts as one batched product of the mean number of rows, or as a loop of plain ones; rows and experts rounded to whole ones."""
     experts, rows = max(1, round(work.num_active_groups)), max(1, round(work.rows_per_group))
     mean = "mean rows an expert; uneven routing makes the fullest expert later"
     if work.layout == "TN":  # wgrad: the contracted dimension is the tokens

@@ -27,9 +27,9 @@ def load_profile(gpu: Gpu, library: str | None = None) -> Profile:
 
 @functools.lru_cache(maxsize=32)
 def _load(gpu: str, architecture: str, library: str) -> Profile:
-    own = FOLDER / f"{gpu}.{library}.json"
-    if own.is_file():
-        return _read(own.stem)
+    own = f"{gpu}.{library}"
+    if own in {path.stem for path in FOLDER.glob("*.json")}:
+        return _read(own)
     parent = _parent(gpu, architecture)
     profile = _read(parent)
     menus = {name: replace(menu, num_rows=0, origin=parent) for name, menu in profile.menus.items()}

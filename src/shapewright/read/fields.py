@@ -9,12 +9,12 @@ Errors: `InputError` for an absent, unknown or impossible field.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import MISSING, fields, replace
 from types import MappingProxyType, NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ..errors import InputError, unknown_name
-from ..shape import MAX_WIDTH, LatentAttention, MixtureOfExperts, ModelShape, override, require_integer
+from ..shape import MAX_WIDTH, LatentAttention, MixtureOfExperts, ModelShape, override, require_integer, whole_head_dim
 from .source import LoadedShape
 
 REQUIRED = ("hidden_size", "num_attention_heads", "num_hidden_layers", "vocab_size")
@@ -42,8 +42,9 @@ def _scalars(owner: type) -> dict[str, type]:
 
 _PARTS: Mapping[str, type] = {"moe": MixtureOfExperts, "latent_attention": LatentAttention}
 _FIELDS_OF_PART: Mapping[str, Mapping[str, type]] = {name: _scalars(part) for name, part in _PARTS.items()}
+_FIELDS_OF_SHAPE: Mapping[str, type] = _scalars(ModelShape)
 #: Every field that a flag may set, with the type of its value: those of `ModelShape`, of its experts and of its latent attention.
-OVERRIDABLE: Mapping[str, type] = MappingProxyType(_scalars(ModelShape) | _FIELDS_OF_PART["moe"] | _FIELDS_OF_PART["latent_attention"])
+OVERRIDABLE: Mapping[str, type] = MappingProxyType({**_FIELDS_OF_SHAPE, **_FIELDS_OF_PART["moe"], **_FIELDS_OF_PART["latent_attention"]})
 
 
 def require_known(changes: Mapping[str, Any]) -> None:
@@ -66,7 +67,7 @@ def shape_from_fields(name: str = "custom", **given: Any) -> LoadedShape:
         raise InputError(f"{' and '.join(absent)} {'are' if len(absent) > 1 else 'is'} absent",
                          hint=f"give {' '.join('--' + field.replace('_', '-') for field in absent)}", field=absent[0])  # fmt: skip
     taken = _defaults(given)
-    values = taken | {field: value for field, value in given.items() if field in _SCALARS_OF_SHAPE} | _windows(("full",), given)
+    values = taken | {field: value for field, value in given.items() if field in _FIELDS_OF_SHAPE} | _windows(("full",), given)
     for part in _PARTS:
         values[part] = _new_part(part, given, values)
     if values["latent_attention"] and "head_dim" not in given:
@@ -76,9 +77,6 @@ def shape_from_fields(name: str = "custom", **given: Any) -> LoadedShape:
     return LoadedShape(shape=shape, origin="flags", notes=(f"not given, as in GPT-2: {shown}",) if shown else ())
 
 
-_SCALARS_OF_SHAPE = frozenset(_scalars(ModelShape))
-
-
 def _defaults(given: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of GPT-2's architecture that `given` leaves out."""
     hidden, heads = given["hidden_size"], given["num_attention_heads"]
@@ -86,10 +84,7 @@ def _defaults(given: Mapping[str, Any]) -> dict[str, Any]:
         require_integer(field, given[field], 1, MAX_WIDTH)
     taken: dict[str, Any] = {"num_key_value_heads": heads}
     if "head_dim" not in given and "kv_lora_rank" not in given:
-        if hidden % heads:
-            raise InputError(f"num_attention_heads {heads} does not divide hidden_size {hidden}",
-                             hint="choose a divisor or give --head-dim too", field="num_attention_heads")  # fmt: skip
-        taken["head_dim"] = hidden // heads
+        taken["head_dim"] = whole_head_dim(hidden, heads)
     if "intermediate_size" not in given:
         if given.get("is_gated"):
             raise InputError("intermediate_size is absent", hint="a gated MLP has no default width, give --intermediate-size",
@@ -112,7 +107,7 @@ def _new_part(part: str, given: Mapping[str, Any], values: Mapping[str, Any]) ->
         own.setdefault("moe_intermediate_size", values["intermediate_size"])
     else:
         own.setdefault("q_lora_rank", None)
-    needed = [field.name for field in fields(_PARTS[part]) if field.name not in own and _is_required(part, field.name)]
+    needed = [field.name for field in fields(_PARTS[part]) if field.name not in own and field.default is MISSING]
     if needed:
         what = "mixture of experts" if part == "moe" else "latent attention"
         raise InputError(f"{next(iter(own))} is given, but the model has no {what}",
@@ -125,10 +120,6 @@ def _windows(pattern: tuple[str, ...], changes: Mapping[str, Any]) -> dict[str, 
     return {"attention_pattern": ("sliding",)} if "sliding_window" in changes and "sliding" not in pattern else {}
 
 
-def _is_required(part: str, name: str) -> bool:
-    return name in {"num_experts", "num_experts_per_tok", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"}
-
-
 def apply_overrides(shape: ModelShape, changes: Mapping[str, Any]) -> tuple[ModelShape, tuple[str, ...]]:
     """`shape` with scalar fields, and fields of its experts and latent attention, changed; and a note for each field moved along.
 
@@ -136,7 +127,7 @@ def apply_overrides(shape: ModelShape, changes: Mapping[str, Any]) -> tuple[Mode
     """
     changes = {name: value for name, value in changes.items() if value is not None}
     require_known(changes)
-    own: dict[str, Any] = {name: value for name, value in changes.items() if name in _SCALARS_OF_SHAPE}
+    own: dict[str, Any] = {name: value for name, value in changes.items() if name in _FIELDS_OF_SHAPE}
     for part in _PARTS:
         inner = {name: value for name, value in changes.items() if name in _FIELDS_OF_PART[part]}
         old = getattr(shape, part)

@@ -32,7 +32,7 @@ from .hf_names import (
     TEXT_KEYS,
     TEXT_TYPES,
 )
-from .located import NO_LINES, JsonPath, Lines, place
+from .located import NO_LINES, Lines, Spot, place
 from .source import LoadedShape
 
 FAMILIES: Mapping[str, Family] = MappingProxyType({**LLAMA_FAMILIES, **KIN_FAMILIES, **GPT_FAMILIES})
@@ -65,18 +65,18 @@ def shape_from_hf_config_object(config: Any) -> LoadedShape:
 
 def shape_from_hf(config: Mapping[str, Any], *, name: str, where: str = "config.json", lines: Lines | None = None) -> LoadedShape:
     """The shape that a Hugging Face config describes; `lines` are those of `load_json`."""
-    lines = NO_LINES if lines is None else lines
-    outer = _model_type(config, where, lines, ())
-    _refuse_kind(config, outer, where, lines, ())
-    values, path, model_type, notes = config, (), outer, []
+    spot = Spot(where=where, lines=NO_LINES if lines is None else lines)
+    outer = _model_type(config, spot)
+    _refuse_kind(config, outer, spot)
+    values, model_type, notes = config, outer, []
     key = next((key for key in TEXT_KEYS if isinstance(config.get(key), Mapping)), None)
     if key is not None and outer not in FAMILIES:
-        values, path = {**_outer_defaults(config), **config[key]}, (key,)
-        model_type = _text_type(values, outer, where, lines, path)
-        _refuse_kind(values, model_type, where, lines, path)
+        values, spot = {**_outer_defaults(config), **config[key]}, spot.within(key)
+        model_type = _text_type(values, outer, spot)
+        _refuse_kind(values, model_type, spot)
         notes.append(f"only the text part of {outer} is described ({key}, {model_type})")
-    family, family_notes = _family(values, model_type, where, lines, path)
-    reader = HfConfig(values, family, where=where, lines=lines, path=path)
+    family, family_notes = _family(values, model_type, spot)
+    reader = HfConfig(values, family, spot)
     shape = _build(reader, model_type, name)
     notes += [*family_notes, *reader.notes, *_remarks(config, reader, model_type)]
     return LoadedShape(shape=shape, origin=where, lines=MappingProxyType(_field_lines(reader)), notes=tuple(notes))
@@ -87,21 +87,20 @@ def _outer_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: config[key] for key in ("tie_word_embeddings",) if key in config}
 
 
-def _model_type(config: Mapping[str, Any], where: str, lines: Lines, path: JsonPath) -> str:
-    value = config.get("model_type")
-    spot = place(where, lines.get((*path, "model_type")))
+def _model_type(config: Mapping[str, Any], spot: Spot) -> str:
+    value, where = config.get("model_type"), spot.place("model_type")
     if value is None or value == "":
-        raise InputError("model_type is absent", where=spot, hint=f"name the architecture; known: {_known()}", field="architecture")
+        raise InputError("model_type is absent", where=where, hint=f"name the architecture; known: {_known()}", field="architecture")
     if not isinstance(value, str):
-        raise InputError(f"model_type is {shown(value)}", where=spot, hint="expected a name such as llama", field="architecture")
+        raise InputError(f"model_type is {shown(value)}", where=where, hint="expected a name such as llama", field="architecture")
     return value
 
 
-def _text_type(values: Mapping[str, Any], outer: str, where: str, lines: Lines, path: JsonPath) -> str:
+def _text_type(values: Mapping[str, Any], outer: str, spot: Spot) -> str:
     """Type of a multimodal model's text part: its own word, else what that kind of model is built on."""
     if not values.get("model_type") and outer in TEXT_TYPES:
         return TEXT_TYPES[outer]
-    return _model_type(values, where, lines, path)
+    return _model_type(values, spot)
 
 
 def _known() -> str:
@@ -109,12 +108,12 @@ def _known() -> str:
     return f"{', '.join(_BEST_KNOWN)} and {len(FAMILIES) - len(_BEST_KNOWN)} more"
 
 
-def _refuse_kind(config: Mapping[str, Any], model_type: str, where: str, lines: Lines, path: JsonPath) -> None:
+def _refuse_kind(config: Mapping[str, Any], model_type: str, spot: Spot) -> None:
     """Refuse what is no decoder-only or encoder-only transformer, or has layers of different widths."""
     label = shown(model_type).strip("'\"")
 
     def refuse(key: str, what: str) -> None:
-        raise InputError(what, where=place(where, lines.get((*path, key))), hint=SCOPE, field="architecture")
+        raise InputError(what, where=spot.place(key), hint=SCOPE, field="architecture")
 
     if model_type in ENCODER_DECODERS:
         refuse("model_type", f"{label} is an encoder-decoder")
@@ -128,7 +127,7 @@ def _refuse_kind(config: Mapping[str, Any], model_type: str, where: str, lines: 
         refuse("per_layer_config", "layers of different widths are not covered")
 
 
-def _family(values: Mapping[str, Any], model_type: str, where: str, lines: Lines, path: JsonPath) -> tuple[Family, list[str]]:
+def _family(values: Mapping[str, Any], model_type: str, spot: Spot) -> tuple[Family, list[str]]:
     """The family of a type; an unknown type with a Llama's keys is read as one, and a note says so."""
     known = FAMILIES.get(ALIASES.get(model_type, model_type))
     if known is not None:
@@ -142,7 +141,7 @@ def _family(values: Mapping[str, Any], model_type: str, where: str, lines: Lines
     near = difflib.get_close_matches(model_type[:MAX_NAME_CHARACTERS], FAMILIES, n=1, cutoff=0.7)
     raise InputError(
         f"model_type {shown(model_type)} {fault}",
-        where=place(where, lines.get((*path, "model_type"))),
+        where=spot.place("model_type"),
         hint=(f"did you mean {near[0]}? " if near and model_type not in NOT_COVERED else "") + f"known: {_known()}",
         field="architecture",
     )
@@ -160,7 +159,7 @@ def _build(config: HfConfig, model_type: str, name: str) -> ModelShape:
         return ModelShape(name=name, architecture=model_type, **values)
     except InputError as error:
         line = _field_lines(config).get(error.field or "")
-        raise error.at(place(config.where, line)) from error
+        raise error.at(place(config.spot.where, line)) from error
 
 
 def _sizes(config: HfConfig) -> ShapeFields:

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from ..errors import InputError, shown
 from ..shape import MAX_COUNT, MAX_POSITIONS, MAX_VOCABULARY, MAX_WIDTH
-from .located import NO_LINES, JsonPath, Lines, place
+from .located import Spot
 
 #: Values of fields of a `ModelShape`.
 ShapeFields = dict[str, Any]
@@ -54,13 +54,14 @@ class HfConfig:
     `used` collects the line of the key that set each quantity, `assumed` the sizes that came from defaults, by quantity, `notes` remarks.
     """
 
-    def __init__(self, values: Mapping[str, Any], family: Family, *, where: str, lines: Lines = NO_LINES, path: JsonPath = ()) -> None:
-        self.values, self.family, self.where, self.lines, self.path = values, family, where, lines, path
+    def __init__(self, values: Mapping[str, Any], family: Family, spot: Spot) -> None:
+        self.values, self.family, self.spot = values, family, spot
         self.used: dict[str, int] = {}
         self.assumed: dict[str, Any] = {}
         self.notes: list[str] = []
 
     def spellings(self, name: str) -> tuple[str, ...]:
+        """Keys that may hold `name`, transformers' own first."""
         return self.family.keys.get(name, (name,))
 
     def key(self, name: str) -> str:
@@ -69,13 +70,15 @@ class HfConfig:
         return next((key for key in spellings if key in self.values), spellings[0])
 
     def place(self, name: str) -> str:
-        return place(self.where, self.lines.get((*self.path, self.key(name))))
+        """The file, and the line of the key of `name` if it is known."""
+        return self.spot.place(self.key(name))
 
     def fail(self, name: str, what: str, hint: str | None = None) -> NoReturn:
         """Refuse the config for what its key of `name` says."""
         raise InputError(what, where=self.place(name), hint=hint, field=name)
 
     def refuse(self, name: str, expected: str) -> NoReturn:
+        """Refuse the value of `name`, saying what was `expected`."""
         self.fail(name, f"{self.key(name)} is {json_shown(self.values.get(self.key(name)))}", f"expected {expected}")
 
     def raw(self, name: str) -> Any:
@@ -87,7 +90,7 @@ class HfConfig:
             if self.values[other] != self.values[present[0]]:
                 first, second = json_shown(self.values[present[0]]), json_shown(self.values[other])
                 self.fail(name, f"{present[0]} is {first} but {other} is {second}", "both name the same thing: keep one")
-        line = self.lines.get((*self.path, present[0]))
+        line = self.spot.line(present[0])
         if line is not None:
             self.used[name] = line
         return self.values[present[0]]
@@ -114,7 +117,7 @@ class HfConfig:
 
     def size(self, name: str, *, low: int = 1) -> int:
         """An integer that must be there."""
-        if not self.has(name) and ((name in CORE_SIZES and not self.path) or self.raw(name) is None):
+        if not self.has(name) and ((name in CORE_SIZES and not self.spot.path) or self.raw(name) is None):
             self.fail(name, f"{self.key(name)} is absent", "expected a positive integer")
         value = self.optional_size(name, low=low)
         return self.refuse(name, "a positive integer") if value is None else value
@@ -141,6 +144,7 @@ class HfConfig:
         return value if 0 <= value < 1 else self.refuse(name, "a probability from 0 to below 1")
 
     def softcap(self, name: str) -> float | None:
+        """A tanh cap, or None for null."""
         value = self.number(name)
         return value if value is None or value > 0 else self.refuse(name, "a positive number or null")
 
@@ -169,7 +173,7 @@ class HfConfig:
 
     def within(self, name: str) -> HfConfig:
         """The object under the key of `name`, read through the same family."""
-        return HfConfig(self.table(name), self.family, where=self.where, lines=self.lines, path=(*self.path, self.key(name)))
+        return HfConfig(self.table(name), self.family, self.spot.within(self.key(name)))
 
 
 def _is_finite(value: float) -> bool:

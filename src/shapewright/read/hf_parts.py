@@ -140,6 +140,7 @@ def experts_everywhere(config: HfConfig) -> ShapeFields:
 
 
 def experts_gpt_oss(config: HfConfig) -> ShapeFields:
+    """gpt-oss: as Mixtral, with biases on the router and the experts."""
     width = config.size("intermediate_size")
     return {"moe": _experts(config, moe_intermediate_size=width, has_router_bias=True, has_expert_bias=True)}
 

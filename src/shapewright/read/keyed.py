@@ -28,6 +28,7 @@ class Entry:
 
     @property
     def place(self) -> str:
+        """The file, and the line if it is known."""
         return place(self.file, self.line)
 
 
@@ -44,10 +45,12 @@ class Keys:
         return next((name for name in names if name in self.entries and self.entries[name].value is not None), None)
 
     def get(self, name: str, default: Any = None) -> Any:
+        """The value of `name`; `default` where it is absent or null."""
         entry = self.entries.get(name)
         return default if entry is None or entry.value is None else entry.value
 
     def where(self, name: str | None) -> str:
+        """The place of `name`, else the files' own names."""
         entry = self.entries.get(name or "")
         return entry.place if entry else self.origin
 
@@ -56,6 +59,7 @@ class Keys:
         return self.style.format(name.replace("_", "-") if self.style.startswith("--") else name)
 
     def require(self, *names: str) -> None:
+        """Refuse a configuration that lacks any of `names`; all that are absent are named."""
         absent = [self.written(name) for name in names if self.first(name) is None]
         if absent:
             raise InputError(f"{' and '.join(absent)} {'are' if len(absent) > 1 else 'is'} absent", where=self.origin, hint="add it")
@@ -77,12 +81,14 @@ class Keys:
         return float(value)
 
     def flag(self, name: str, default: bool = False) -> bool:
+        """true or false; anything else is refused."""
         value = self.get(name, default)
         if not isinstance(value, bool):
             raise InputError(f"{self.written(name)} is {shown(value)}", where=self.where(name), hint="expected true or false")
         return value
 
     def choice(self, name: str, known: Iterable[str], default: str) -> str:
+        """One of the words in `known`; another is refused with the nearest."""
         value = self.get(name, default)
         names = list(known)
         if value not in names:

@@ -12,7 +12,7 @@ import json
 import re
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -33,15 +33,31 @@ NO_LINES: Lines = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocatedObject:
-    """A JSON object: its `values`, the line of each key by its path, and `where` it came from."""
+    """A JSON object: its `values`, and the line of each key by its path."""
 
     values: dict[str, Any]
     lines: Lines
-    where: str
 
-    def place(self, *path: str | int) -> str:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spot:
+    """Where an object stands: the file (`where`), the lines of the file's keys, and the `path` to the object in it."""
+
+    where: str
+    lines: Lines
+    path: JsonPath = ()
+
+    def line(self, key: str) -> int | None:
+        """The line of `key` of this object; None if it is not known."""
+        return self.lines.get((*self.path, key))
+
+    def place(self, key: str) -> str:
         """`config.json:14` for a key whose line is known, else `config.json`."""
-        return place(self.where, self.lines.get(path))
+        return place(self.where, self.line(key))
+
+    def within(self, key: str) -> Spot:
+        """The object that is the value of `key`."""
+        return replace(self, path=(*self.path, key))
 
 
 def place(where: str, line: int | None) -> str:
@@ -94,7 +110,7 @@ def load_json(text: str, *, where: str) -> LocatedObject:
     if not isinstance(values, dict):
         what = f"expected a JSON object of keys and values, found {_kind(values)}"
         raise InputError(what, where=place(where, 1), hint="check that this is a config.json")
-    return LocatedObject(values=values, lines=MappingProxyType(parser.lines), where=where)
+    return LocatedObject(values=values, lines=MappingProxyType(parser.lines))
 
 
 def _kind(value: object) -> str:

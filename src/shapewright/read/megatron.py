@@ -16,7 +16,7 @@ from typing import Any
 from ..errors import InputError, shown
 from ..shape import MAX_COUNT, MAX_WIDTH, LatentAttention, MixtureOfExperts
 from .keyed import Entry, Keys, load, padded_vocabulary
-from .shell import Argument, read_script
+from .shell import Argument, is_unknown, read_script
 from .source import LoadedShape
 
 #: Entries of the tokenizers that their name alone identifies (GPT-2's vocabulary, BERT's word pieces).
@@ -157,8 +157,7 @@ def _require_known(keys: Keys, said: Mapping[str, str | None]) -> None:
 
 
 def _is_unknown(value: object) -> bool:
-    """Whether a value still holds what only the shell expands."""
-    return isinstance(value, str) and ("$" in value or "`" in value)
+    return isinstance(value, str) and is_unknown(value)
 
 
 def _said(keys: Keys) -> dict[str, str | None]:

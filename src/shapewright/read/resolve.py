@@ -51,7 +51,11 @@ def load(source: object, *, overrides: Mapping[str, Any] | None = None) -> Loade
 
 
 def load_shape(source: object, **overrides: Any) -> ModelShape:
-    """The shape of whatever `source` names, with any field overridden: load_shape("gpt3-2.7b", num_attention_heads=20)."""
+    """The shape of a catalogue name, a file or folder, several YAML files, a Hub id in the local cache, or a live Hugging Face config.
+
+    `overrides` are `ModelShape` fields, as in `load_shape("gpt3-2.7b", num_attention_heads=20)`; what hangs on them moves along
+    (`override` says what). Errors: `InputError`.
+    """
     return load(source, overrides=overrides).shape
 
 

@@ -40,11 +40,6 @@ class Argument:
     text: str
     line: int | None
 
-    @property
-    def is_known(self) -> bool:
-        """Whether nothing of it is left to the shell."""
-        return "$" not in self.text and "`" not in self.text
-
 
 @dataclass(slots=True)
 class Script:
@@ -73,6 +68,7 @@ class _Branches:
     was_taken: bool | None = False
 
     def then(self, holds: bool | None) -> None:
+        """A branch begins whose test `holds`; None: nobody but the shell can say."""
         if self.was_taken or holds is False:
             self.is_taken = False
         else:
@@ -80,6 +76,7 @@ class _Branches:
         self.was_taken = True if self.was_taken or (holds and self.was_taken is False) else self.was_taken if holds is False else None
 
     def otherwise(self) -> None:
+        """The `else` branch begins."""
         self.is_taken = None if self.was_taken is None else not self.was_taken
 
 
@@ -145,6 +142,11 @@ def _run(script: Script, command: Command) -> None:
         script.variables[name] = _appended(script.variables.get(name, []), items, command.is_array) if plus else items
     if words:
         script.commands.append(expand(script, words))
+
+
+def is_unknown(text: str) -> bool:
+    """Whether an expanded word still holds something that only the shell knows."""
+    return "$" in text or "`" in text
 
 
 def _appended(old: list[Argument], new: list[Argument], is_array: bool) -> list[Argument]:
@@ -282,7 +284,7 @@ def _test(script: Script, words: Sequence[Word]) -> bool | None:
     if len(texts) < 4 or texts[0] not in ("[", "[[") or texts[-1] not in ("]", "]]"):
         return None
     values = [_substitute(script, text) for text in texts[1:-1]]
-    if any("$" in value or "`" in value for value in values):
+    if any(is_unknown(value) for value in values):
         return None
     if len(values) == 2 and values[0] in ("-z", "-n"):
         return (values[1] == "") == (values[0] == "-z")

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shapewright.errors import InputError
-from shapewright.read.located import MAX_DEPTH, MAX_FILE_BYTES, load_json, read_text
+from shapewright.read.located import MAX_DEPTH, MAX_FILE_BYTES, load_json, place, read_text
 
 CONFIG = """{
   "model_type": "llama",
@@ -37,8 +37,8 @@ def test_every_key_keeps_its_line():
         ("text_config", "layers", 0, "kind"): 5,
         ("vocab_size",): 8,
     }
-    assert located.place("vocab_size") == "config.json:8"
-    assert located.place("absent") == "config.json"
+    assert place("config.json", located.lines[("vocab_size",)]) == "config.json:8"
+    assert place("config.json", located.lines.get(("absent",))) == "config.json"
 
 
 JSON_VALUES = st.recursive(
