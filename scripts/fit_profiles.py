@@ -52,6 +52,18 @@ def aiconfigurator(folder: Path, gpu: str) -> pd.DataFrame:
     return data.assign(layout="NT", time_s=data.latency_us.astype(float) * 1e-6)
 
 
+def published(folder: Path, source: str, gpu: str) -> pd.DataFrame:
+    """Rows of another published set: DeepBench (V100, cuBLAS 10) or hipBLASLt's own tuning results (CDNA), both 16-bit."""
+    data = pd.read_parquet(folder / "gpu/gemm.parquet")
+    for name in ("source", "gpu", "op", "dtype", "layout", "suspect"):
+        data[name] = data[name].astype(str)
+    keep = (data.source == source) & (data.gpu == gpu) & data.dtype.isin(["fp16", "bf16"]) & (data.suspect == "")
+    # Their layouts are named for column-major matrices; aligned products of NN and TN share a class, so that the name does not matter.
+    keep &= (data.m % 8 == 0) & (data.n % 8 == 0) & (data.k % 8 == 0)
+    data = data[keep].reset_index(drop=True)
+    return data.assign(layout="NN", time_s=data.latency_us.astype(float) * 1e-6)
+
+
 def authors(folder: Path, gpu: str) -> pd.DataFrame:
     """The authors' logs: torch.mm sweeps (NN), and for the A100 the operators of a layer by hidden size."""
     gemm = pd.read_csv(folder / "paper/gemm.csv")
@@ -115,10 +127,10 @@ def fit_classes(data: pd.DataFrame, rates: Rates, pool: dict[str, str]) -> tuple
     return menus, errors
 
 
-def carried(menu: KernelMenu, origin: str) -> KernelMenu:
-    """The menu of another GPU or library: no fitted row, wider intervals."""
+def carried(menu: KernelMenu, origin: str, own: KernelMenu) -> KernelMenu:
+    """The menu of another GPU or library: no fitted row, wider intervals; the fixed times are those of `own` protocol and library."""
     spreads = tuple(Spread(low=round(each.low * 0.8, 3), high=round(each.high * 1.25, 3)) for each in menu.spreads)
-    return replace(menu, num_rows=0, origin=origin, spreads=spreads)
+    return replace(menu, num_rows=0, origin=origin, spreads=spreads, launch_s=own.launch_s, split_s=own.split_s)
 
 
 def menu_json(menu: KernelMenu) -> dict:
@@ -134,7 +146,12 @@ def write(profile: dict, constants: dict, menus: dict[str, KernelMenu], errors: 
     """The profile's file: fitted menus, and what `constants` say of everything else."""
     gpu, library = profile["name"].split(".", 1)
     memory = {
-        pattern: {"bandwidth_share": share, "bytes_per_clock": per_clock, "fixed_s": fixed_s}
+        pattern: {
+            "bandwidth_share": share,
+            "bytes_per_clock": per_clock,
+            "fixed_s": fixed_s,
+            "is_measured": pattern in profile["measured_patterns"],
+        }
         for pattern, (share, per_clock, fixed_s) in constants[profile["memory"]]["memory"].items()
     }
     data = {
@@ -163,11 +180,17 @@ def main() -> None:
     fitted: dict[str, dict[str, KernelMenu]] = {}
     frames = {
         "h200.cuda13": (h200(folder), {}),
-        "a100-40gb.cuda11.7": (authors(folder, "a100"), {"aligned_nn_tn": "aligned_nt"}),
+        "a100-40gb.cuda11.7": (authors(folder, "a100"), {}),
         "a100-80gb.cuda13": (aiconfigurator(folder, "A100"), {}),
         "h100.cuda13": (aiconfigurator(folder, "H100"), {}),
-        "v100-16gb.cuda11.3": (authors(folder, "v100"), {"aligned_nt": "aligned_nn_tn"}),
-        "mi250x.rocm5.6": (authors(folder, "mi250x"), {"aligned_nt": "aligned_nn_tn"}),
+        "v100-16gb.cuda11.3": (
+            pd.concat([authors(folder, "v100"), published(folder, "deepbench", "V100-SXM2-16GB")]),
+            {"aligned_nt": "aligned_nn_tn"},
+        ),
+        "mi250x.rocm5.6": (
+            pd.concat([authors(folder, "mi250x"), published(folder, "hipblaslt_logic", "MI250X-GCD")]),
+            {"aligned_nt": "aligned_nn_tn"},
+        ),
     }
     OUT.mkdir(exist_ok=True)
     for profile in constants["profile"]:
@@ -182,11 +205,11 @@ def main() -> None:
         menus, errors = fit_classes(data, rates, pool)
         own = menus.get("aligned_nt") or menus["aligned_nn_tn"]
         for name in ("aligned_nt", "aligned_nn_tn"):
-            menus.setdefault(name, carried(own, f"{key} (other layout)") if name not in pool else own)
+            menus.setdefault(name, carried(own, f"{key} (other layout)", own) if name not in pool else own)
         fitted[key] = menus
         for parent in profile["inherits"]:
             for name, menu in fitted[parent].items():
-                menus.setdefault(name, carried(menu, parent))
+                menus.setdefault(name, carried(menu, parent, own))
         write(profile, constants, menus, errors)
 
 

@@ -100,10 +100,12 @@ def _changed(base: Workload | None, changes: Mapping[str, Any]) -> Workload:
     """`base` (None: the default) with fields changed; a name that is no field is refused with the nearest."""
     from dataclasses import fields, replace
 
-    from .errors import unknown_name
+    from .errors import InputError, shown, unknown_name
     from .workload import Workload
 
-    base = base or Workload()
+    base = Workload() if base is None else base
+    if not isinstance(base, Workload):
+        raise InputError(f"the workload is {shown(base)}", hint="give a Workload, or its fields by name (phase='decode')")
     known = {field.name for field in fields(base)}
     for name in changes:
         if name not in known:

@@ -168,7 +168,10 @@ def _projections(shape: ModelShape) -> Iterator[_Part]:
         yield from _linear("query", shape.q_size, h, bias=bias)
         yield from _linear("key", shape.kv_size, h, bias=bias)
         yield from _linear("value", shape.kv_size, h, bias=bias)
-    if shape.qk_norm:
+    if shape.qk_norm == "each_head":
+        yield "query_norm", "", shape.q_size, 1, 1
+        yield "key_norm", "", shape.kv_size, 1, 1
+    elif shape.qk_norm:
         is_full = shape.qk_norm == "full"
         yield from _norm(shape, "query_norm", shape.q_size if is_full else shape.head_dim)
         yield from _norm(shape, "key_norm", shape.kv_size if is_full else shape.head_dim)

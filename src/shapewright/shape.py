@@ -24,7 +24,7 @@ ModelKind = Literal["decoder", "encoder"]
 Norm = Literal["layernorm", "layernorm_no_bias", "rmsnorm", "nonparametric"]
 NormPlacement = Literal["pre", "post", "sandwich"]
 Position = Literal["learned", "rotary", "alibi", "none"]
-QueryKeyNorm = Literal["head", "full"]
+QueryKeyNorm = Literal["head", "each_head", "full"]
 LayerAttention = Literal["full", "sliding"]
 LayerMlp = Literal["dense", "moe"]
 
@@ -145,7 +145,7 @@ class ModelShape:
     has_final_norm: bool = True
     has_embedding_norm: bool = False
     qk_norm: QueryKeyNorm | None = None
-    """A norm on queries and keys, over each head (Qwen3) or over the full width (OLMo 2)."""
+    """A norm on queries and keys: over each head, with one weight (Qwen3) or one a head and no bias (StableLM), or over all (OLMo 2)."""
     is_parallel: bool = False
     """Attention and MLP both read the layer's input (GPT-J, Falcon): y = x + Attn(N(x)) + MLP(N(x))."""
     num_parallel_norms: int = 1

@@ -49,6 +49,9 @@ BAD = [
     ((*EXPLAIN, "--vocab-size", "50257.5"), "--vocab-size is '50257.5'; expected a positive integer"),
     ((*EXPLAIN, "--attention-dropout", "nan"), "--attention-dropout is 'nan'; expected a number"),
     ((*EXPLAIN, "--is-gated=maybe"), "--is-gated is 'maybe'; expected true or false"),
+    ((*EXPLAIN, "--is-gated", "maybe"), "'maybe' is no value of --is-gated; known: true, false"),
+    ((*EXPLAIN, "--recompute", "bogus"), "'bogus' is no value of --recompute; known: none, selective, full"),
+    ((*EXPLAIN, "--recompute=bogus"), "unknown --recompute value 'bogus'; known: full, none, selective"),
     (("explain", "--gpu", "h100"), "no model is named"),
     (("explain", "--gpu", "h100", "--hidden-size", "512"), "give --num-attention-heads"),
     # files

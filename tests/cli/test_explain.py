@@ -156,7 +156,81 @@ def test_fit_divides_the_global_batch(cli) -> None:
 def test_fit_says_that_nothing_fits(cli) -> None:
     answer = cli("explain", "llama-2-7b", "--gpu", "v100-16gb", "--fit")
     assert answer.code == 0
-    assert "not even one sequence fits; shown at micro-batch 4" in answer.flat
+    assert "not even micro-batch 1 fits; shown at micro-batch 4" in answer.flat
+    notes = [note for note in answer.notes if note.startswith("not even micro-batch 1 fits: it needs ")]
+    assert len(notes) == 1 and all(way in notes[0] for way in ("--recompute full", "--zero 3", "--tensor-parallel", "--sequence"))
+    assert "--fit" not in answer.err
+    document = cli("explain", "llama-2-7b", "--gpu", "v100-16gb", "--fit", "--json").document
+    assert document["memory"]["largest_micro_batch"] == 0 and notes[0] in document["notes"]
+
+
+def test_what_lowers_memory_is_what_is_not_done_yet(cli) -> None:
+    trained = cli("explain", "llama-2-70b", "--gpu", "v100-16gb", "--fit", "--recompute", "--zero", "3", "--data-parallel", "2")
+    assert "not even micro-batch 1 fits" in trained.err and "--recompute full" not in trained.err and "--zero" not in trained.err
+    decoded = cli("explain", "llama-2-70b", "--gpu", "v100-16gb", "--fit", "--phase", "decode")
+    assert "a shorter --context" in decoded.err and "--zero" not in decoded.err and "--recompute" not in decoded.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "notes"),
+    [
+        ("--phase decode --zero 3", ["--zero 3 does not apply: decode has no optimizer, only train has"]),
+        ("--phase prefill --recompute", ["--recompute full does not apply: prefill has no backward pass, only train has"]),
+        ("--phase forward --global-batch 7", ["--global-batch 7 does not apply: forward has no optimizer step, only train has"]),
+        ("--context 64", ["--context 64 does not apply: train starts without a cache, only decode has one"]),
+        ("--phase decode --context 64 --sequence 32", ["--sequence 32 does not apply: decode starts from --context"]),
+        ("--sequence-parallel", ["--sequence-parallel does not apply: --tensor-parallel is 1"]),
+        ("--zero 1", ["--zero 1 does not apply: there is one replica, --data-parallel is 1"]),
+        ("--node dgx-a100", ["--node does not apply: one GPU uses no links"]),
+        ("--phase prefill --micro-batch 3 --fit", ["--micro-batch 3 does not apply: --fit found "]),
+        ("--recompute selective", ["--recompute selective does not apply: flash attention keeps no scores"]),
+        ("--recompute selective --attention unfused", []),
+        ("--recompute", []),
+        ("--phase decode --sequence 64", []),
+        ("--phase decode --context 64", []),
+        ("--zero 3 --data-parallel 2 --node dgx-a100 --global-batch 64", []),
+        ("--sequence-parallel --tensor-parallel 2", []),
+        ("--zero 0 --recompute none --no-sequence-parallel --phase forward", []),
+    ],
+)  # fmt: skip
+def test_flags_that_do_not_apply_are_named(cli, flags: str, notes: list[str]) -> None:
+    found = [note for note in cli(*GPT3, *flags.split()).notes if "does not apply" in note]
+    assert [note[: len(said)] for note, said in zip(found, notes, strict=True)] == notes
+
+
+def test_a_global_batch_outside_training_changes_nothing(cli) -> None:
+    plain = cli(*GPT3, "--phase", "forward", "--json").document
+    given = cli(*GPT3, "--phase", "forward", "--global-batch", "64", "--json").document
+    assert given["step"] == plain["step"] and given["workload"]["global_batch"] is None
+
+
+@pytest.mark.parametrize("width", [40, 80, 100, 140])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "mixtral-8x22b --gpu h100 --tensor-parallel 8 --pipeline-parallel 4 --data-parallel 2 --global-batch 64",
+        "mixtral-8x7b --gpu h200 --data-parallel 8 --expert-parallel 8 --zero 3 --recompute --tokens 1e12 --gpu-hour-price 2",
+        "deepseek-v3 --gpu h100 --phase decode --tensor-parallel 8 --runtime eager",
+        "gpt3-2.7b --gpu a100-40gb --attention unfused --tensor-parallel 4 --sequence-parallel --fit",
+        "gemma-2-9b --gpu mi300x --phase prefill --tensor-parallel 2",
+        "bert-base-uncased --gpu v100-16gb --phase forward",
+    ],
+)
+def test_no_line_of_the_page_is_longer_than_the_terminal(cli, monkeypatch, width: int, arguments: str) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    answer = cli("explain", *arguments.split())
+    assert answer.code == 0
+    assert [line for line in answer.out.splitlines() if len(line) > width] == []
+
+
+def test_a_step_that_waits_for_the_host_says_so(cli) -> None:
+    arguments = ("explain", "llama-3.1-8b", "--gpu", "h200", "--phase", "decode", "--micro-batch", "1")
+    eager, graph = (cli(*arguments, "--runtime", runtime) for runtime in ("eager", "graph"))
+    step = cli(*arguments, "--runtime", "eager", "--json").document["step"]
+    assert step["bound_by"] == "host" and cli(*arguments, "--json").document["step"]["bound_by"] == "gpu"
+    each_us = 1e6 * step["host_s"] / step["num_launches"]
+    assert f"host-bound: {step['num_launches']:,} launches x {each_us:.1f} us = " in eager.flat
+    assert "host" not in graph.flat
 
 
 def test_a_config_file_and_its_folder(cli, model_files) -> None:
@@ -210,3 +284,14 @@ def test_the_python_face_gives_the_same_numbers(cli) -> None:
     answer = sw.explain("gpt3-2.7b", "a100-40gb", phase="prefill")
     assert [row["time_s"] for row in document["operators"]] == [row.estimate.time_s for row in answer.operators]
     assert document["step"]["time_s"] == answer.step.time_s
+
+
+def test_accumulated_passes_stay_when_replicas_are_added(cli, tmp_path) -> None:
+    file = tmp_path / "run.yml"
+    file.write_text(
+        "num_layers: 2\nhidden_size: 256\nnum_attention_heads: 4\nseq_length: 128\npos_emb: rotary\n"
+        "train_micro_batch_size_per_gpu: 2\ngradient_accumulation_steps: 8\n"
+    )
+    for flags, global_batch in (((), 16), (("--data-parallel", "3"), 48), (("--micro-batch", "4"), 32), (("--global-batch", "2"), 2)):
+        document = cli("explain", str(file), "--gpu", "h200", "--json", *flags).document
+        assert document["workload"]["global_batch"] == global_batch

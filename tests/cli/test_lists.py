@@ -92,3 +92,17 @@ def test_help_of_explain_names_every_shared_flag(cli) -> None:
     )
     assert answer.code == 0
     assert [flag for flag in flags.split() if f"{flag} " not in answer.out] == []
+    symbols = {"--hidden-size INT": "(h)", "--num-hidden-layers INT": "(L)", "--num-attention-heads INT": "(a)", "--sequence INT": "(s)",
+               "--micro-batch INT": "(b)", "--tensor-parallel INT": "(t)", "--vocab-size INT": "(v)"}  # fmt: skip
+    lines = answer.out.splitlines()
+    assert [flag for flag, symbol in symbols.items() if not any(flag in line and symbol in line for line in lines)] == []
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+@pytest.mark.parametrize("arguments", [("gpus",), ("models",), ("gpus", "mi300x"), ("models", "deepseek-v3"), ("gpus", "dgx-h100")])
+def test_lists_keep_to_the_page(cli, monkeypatch, width: int, arguments: tuple[str, ...]) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    wide = [line for line in cli(*arguments).out.splitlines() if len(line) > width]
+    # An address may be longer than the page: it stays whole, alone on its line.
+    assert [line for line in wide if len(line.split()) > 1 or "://" not in line] == []

@@ -92,6 +92,19 @@ def test_an_existing_output_is_kept_unless_forced(cli, table, tmp_path) -> None:
     assert output.read_text().startswith("m,n,k,time_s")
 
 
+def test_an_empty_output_has_nothing_to_lose(cli, table, tmp_path) -> None:
+    path, output = table("m,n,k\n512,1024,2048\n"), tmp_path / "out.csv"
+    output.touch()
+    assert cli("predict", "gemm", path, "--gpu", "h200", "-o", str(output)).code == 0
+    assert output.read_text().startswith("m,n,k,time_s")
+
+
+def test_force_replaces_columns_of_an_earlier_answer(cli, table) -> None:
+    plain = cli("predict", "gemm", table("id,m,n,k\na,512,1024,2048\nb,1,2,3\n"), "--gpu", "h200").out
+    path = table("TIME_S,id,m,provenance,n,k,time_s\n1,a,512,x,1024,2048,2\n,b,1,,2,3,\n")
+    assert cli("predict", "gemm", path, "--gpu", "h200", "--force").out == plain
+
+
 def test_the_input_is_never_overwritten(cli, table) -> None:
     path = table("m,n,k\n512,1024,2048\n")
     answer = cli("predict", "gemm", path, "--gpu", "h200", "-o", path, "--force")
@@ -117,7 +130,8 @@ def test_an_empty_table_has_an_empty_answer(cli, table) -> None:
         ("m,n\n1,2\n", ":1: no column k"),
         ("m;n;k\n1;2;3\n", ":1: no column m or n or k"),
         ("m,n,k,m\n1,2,3,4\n", ":1: column m appears twice"),
-        ("m,n,k,time_s\n1,2,3,4\n", ":1: column time_s would be overwritten"),
+        ("m,n,k,time_s\n1,2,3,4\n", ":1: column time_s would be overwritten; rename it, or add --force to replace it in the output"),
+        ("m,n,k, Provenance\n1,2,3,4\n", ":1: column provenance would be overwritten"),
         ("m,n,k\n1,2,3\n1,2\n", ":3: 2 fields where the header has 3"),
         ("m,n,k\n1,2,3\n\n1,2,abc\n", ":4: k is 'abc'; expected an integer from 1"),
         ("m,n,k\n0,2,3\n", ":2: m is '0'"),

@@ -1,5 +1,7 @@
 """The Python face: names or objects, one call each, our errors."""
 
+import re
+
 import pytest
 
 import shapewright as sw
@@ -14,6 +16,16 @@ def test_a_live_hugging_face_config() -> None:
     shape = sw.load_shape(config)
     assert (shape.hidden_size, shape.num_key_value_heads, shape.intermediate_size) == (512, 2, 1376)
     assert sw.explain(config, "h200").shape == shape
+
+
+def test_a_live_hugging_face_model() -> None:
+    from types import SimpleNamespace
+
+    from transformers import LlamaConfig
+
+    config = LlamaConfig(hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128, vocab_size=256)
+    model = SimpleNamespace(config=config)  # what a model shows of itself
+    assert sw.explain(model, "h200") == sw.explain(model.config, "h200")
 
 
 def test_names_and_objects_give_the_same_answer() -> None:
@@ -37,13 +49,27 @@ def test_load_shape_takes_overrides() -> None:
     [
         (lambda: sw.explain("gpt2", "h200", micro_bach=2), "unknown workload field 'micro_bach'; did you mean micro_batch"),
         (lambda: sw.explain("gpt-2x", "h200"), "unknown model"),
+        (lambda: sw.explain("gpt2", "h100", "notworkload"), "the workload is 'notworkload'; give a Workload, or its fields by name"),
+        (lambda: sw.explain("gpt2", "h100", {"phase": "decode"}), "the workload is {'phase': 'decode'}"),
+        (lambda: sw.explain("gpt2", "h100", sw.Workload), "the workload is <class"),
+        (lambda: sw.explain("gpt2", "h100", "", phase="decode"), "the workload is ''"),
+        (lambda: sw.explain(None, "h100"), "no model is named"),
+        (lambda: sw.explain(5, "h100"), "int is no model"),
+        (lambda: sw.explain("gpt2", None), "GPU is None"),
+        (lambda: sw.explain("gpt2", "h100", node=5), "node is 5"),
+        (lambda: sw.explain("gpt2", "h100", library=5), "unknown library"),
+        (lambda: sw.explain("gpt2", "h100", micro_batch="4"), "micro_batch is '4'"),
+        (lambda: sw.predict_gemm(None, m=1, n=1, k=1), "GPU is None"),
+        (lambda: sw.predict_gemm("h100", m=None, n=1, k=1), "m is None; expected whole numbers"),
+        (lambda: sw.predict_gemm("h100", m=1, n=1, k=1, dtype=None), "unknown dtype"),
+        (lambda: sw.predict_gemm("h100", m=1, n=1, k=1, layout=None), "unknown layout"),
         (lambda: sw.load_gpu("h20"), "unknown GPU 'h20'; did you mean h200"),
         (lambda: sw.load_node("dgx"), "unknown node 'dgx'"),
         (lambda: sw.load_shape("gpt2", hiden_size=3), "unknown model field 'hiden_size'; did you mean hidden_size"),
     ],
 )
 def test_bad_input_is_our_error(call, message: str) -> None:
-    with pytest.raises(sw.InputError, match=message):
+    with pytest.raises(sw.InputError, match=re.escape(message)):
         call()
 
 

@@ -133,6 +133,7 @@ class _Problem:
         high[len(START) : len(START) + len(tiles)] = 0.0  # no tile beats the peak
         high[list(START).index("bandwidth_share")] = 0.0
         high[list(START).index("softness")] = 0.0
+        high[list(START).index("launch_s")] += 1  # timed one by one with events, a call costs some 20 us
         low[list(START).index("softness")] -= 4  # a hard last wave is possible
         solved = least_squares(
             residuals, np.clip(first, low + 1e-6, high - 1e-6), bounds=(low, high), loss="soft_l1", f_scale=SOFT_LOG_ERROR,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -10,16 +11,21 @@ from cyclopts import Parameter
 from ..errors import InputError
 from ..hardware.gpu import Gpu
 from ..hardware.load import load_gpu, load_node
-from ..operators.memory import largest_micro_batch
+from ..operators.memory import largest_micro_batch, memory_use
 from ..predict.explain import explain as predict_explanation
+from ..predict.explanation import Explanation
 from ..report.cost import token_cost
 from ..shape import ModelShape
 from ..workload import Workload
 from .flags import OverrideFlags, WorkloadFlags, overrides
+from .idle_flags import idle_choices, idle_flags
 from .models_argument import Model, load_model
 from .notes import print_notes
 from .options import GpuName, Json, LibraryName, NodeName, PositiveNumber
 from .screen import page_width
+
+#: How the note of a model that does not fit ends; said to nobody who used --fit.
+FIT_HINT = " (--fit finds the largest micro-batch)"
 
 
 def explain(
@@ -43,11 +49,13 @@ def explain(
         raise InputError("--gpu-hour-price needs --tokens", hint="for example --tokens 1e12")
     loaded = load_model(model, overrides(override))
     device = load_gpu(gpu)
-    asked, remarks = (workload or WorkloadFlags()).workload(device, loaded.workload)
-    largest = None
-    if fit:
-        asked, largest = fitted(loaded.shape, asked, device)
+    flags = workload or WorkloadFlags()
+    asked, remarks = flags.workload(device, loaded.workload_with(flags.given))
+    remarks += idle_flags(asked, flags.given)
+    asked, largest = fitted(loaded.shape, asked, device) if fit else (asked, None)
+    remarks += idle_choices(asked, flags.given, node=node, largest=largest)
     explanation = predict_explanation(loaded.shape, device, asked, node=load_node(node) if node else None, library=library)
+    explanation = explanation if largest is None else replace(explanation, notes=fit_notes(explanation, largest))
     cost = None if tokens is None else token_cost(explanation, tokens, gpu_hour_price)
     notes = (*loaded.notes, *remarks)
     print_notes((*notes, *explanation.notes))
@@ -60,6 +68,26 @@ def explain(
         from ..report.text import explain_text
 
         print(explain_text(explanation, width=page_width(), **details))
+
+
+def fit_notes(explanation: Explanation, largest: int) -> tuple[str, ...]:
+    """The explanation's notes without the advice to use --fit; where nothing fits, the least that is needed and what lowers it."""
+    notes = tuple(note.removesuffix(FIT_HINT) for note in explanation.notes)
+    if largest:
+        return notes
+    asked, gpu = explanation.workload, explanation.gpu
+    least = memory_use(explanation.shape, replace(asked, micro_batch=1)).total
+    ways = ("--tensor-parallel or --pipeline-parallel over more GPUs", *_memory_savers(asked))
+    need = f"not even micro-batch 1 fits: it needs {least / 1e9:.1f} GB a GPU, {gpu.name} has {gpu.memory_bytes / 1e9:.0f} GB"
+    return (f"{need}; what lowers it: {', '.join(ways)}", *(note for note in notes if not note.startswith("does not fit")))
+
+
+def _memory_savers(asked: Workload) -> Iterator[str]:
+    """Flags that would lower memory and are not set yet."""
+    if asked.is_training:
+        yield from ["--recompute full"] if asked.recompute != "full" else []
+        yield from ["--zero 3 with --data-parallel"] if asked.zero < 3 or asked.data_parallel == 1 else []
+    yield f"a shorter {'--context' if asked.phase == 'decode' else '--sequence'}"
 
 
 def fitted(shape: ModelShape, workload: Workload, gpu: Gpu) -> tuple[Workload, int]:

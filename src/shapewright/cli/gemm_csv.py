@@ -31,14 +31,19 @@ BLOCK_ROWS = 65536
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
-    """Where the table (called `name` in messages) keeps what; `places` maps a column's name to its index."""
+    """Where the table (called `name` in messages) keeps what; `places` maps a column's name to its index, `kept` are those copied."""
 
     name: str
     width: int
     places: dict[str, int]
+    kept: tuple[int, ...]
 
     def at(self, line: int) -> str:
         return f"{self.name}:{line}"
+
+    def copied(self, row: list[str]) -> list[str]:
+        """The cells of a row that the output keeps."""
+        return row if len(self.kept) == self.width else [row[place] for place in self.kept]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,14 +59,14 @@ class Block:
         return [default] * len(self.rows) if place is None else [row[place].strip() or default for row in self.rows]
 
 
-def predict_table(source: TextIO, sink: TextIO, gpu: Gpu, *, name: str, library: str | None = None) -> int:
-    """Copy the table with its predictions added; returns the number of products."""
+def predict_table(source: TextIO, sink: TextIO, gpu: Gpu, *, name: str, library: str | None = None, replace: bool = False) -> int:
+    """Copy the table with its predictions added; returns the number of products. With `replace`, they replace columns of their names."""
     reader, writer = csv.reader(source, strict=True), csv.writer(sink, lineterminator="\n")
     num_rows = 0
     try:
         header = next(reader, None)
-        columns = read_header(header, name)
-        writer.writerow([*(header or ()), *ADDED])
+        columns = read_header(header or [], name, replace=replace)
+        writer.writerow([*columns.copied(header or []), *ADDED])
         for block in read_blocks(reader, columns):
             writer.writerows(predicted_rows(block, columns, gpu, library))
             num_rows += len(block.rows)
@@ -72,19 +77,24 @@ def predict_table(source: TextIO, sink: TextIO, gpu: Gpu, *, name: str, library:
     return num_rows
 
 
-def read_header(header: list[str] | None, name: str) -> Columns:
-    """The table's columns; names ignore case and surrounding blanks."""
-    names = [cell.strip().lower() for cell in header or ()]
+def read_header(header: list[str], name: str, *, replace: bool = False) -> Columns:
+    """The table's columns; names ignore case and surrounding blanks. Columns named like an added one are dropped with `replace`."""
+    names = [cell.strip().lower() for cell in header]
     missing = [column for column in REQUIRED if column not in names]
     if missing:
         hint = "the first line names the columns: batch,m,n,k,dtype,layout (batch, dtype and layout may be left out)"
         raise InputError(f"no column {' or '.join(missing)}", where=f"{name}:1", hint=hint)
-    wanted = (*SIZES, "dtype", "layout", *ADDED)
+    taken = [column for column in names if column in ADDED]
+    if taken and not replace:
+        hint = "rename it, or add --force to replace it in the output"
+        raise InputError(f"column {taken[0]} would be overwritten", where=f"{name}:1", hint=hint)
+    wanted = (*SIZES, "dtype", "layout")
     for column in wanted:
-        if names.count(column) > (0 if column in ADDED else 1):
-            what = f"column {column} would be overwritten" if column in ADDED else f"column {column} appears twice"
-            raise InputError(what, where=f"{name}:1", hint="rename it")
-    return Columns(name=name, width=len(names), places={column: names.index(column) for column in wanted if column in names})
+        if names.count(column) > 1:
+            raise InputError(f"column {column} appears twice", where=f"{name}:1", hint="rename one")
+    places = {column: names.index(column) for column in wanted if column in names}
+    kept = tuple(place for place, column in enumerate(names) if column not in ADDED)
+    return Columns(name=name, width=len(names), places=places, kept=kept)
 
 
 def read_blocks(reader: _csv.Reader, columns: Columns) -> Iterator[Block]:
@@ -106,7 +116,7 @@ def predicted_rows(block: Block, columns: Columns, gpu: Gpu, library: str | None
     answer = predict_gemm(gpu, **sizes, dtype=dtypes, layout=layouts, library=library)
     numbers = ([f"{value:.9g}" for value in getattr(answer, name).tolist()] for name in TIMES)
     for row, *cells in zip(block.rows, *numbers, answer.bound_by.tolist(), answer.provenance.tolist(), strict=True):
-        yield [*row, *cells]
+        yield [*columns.copied(row), *cells]
 
 
 def read_sizes(block: Block, columns: Columns, name: str) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -24,7 +24,7 @@ def predict_gemm(
     *,
     gpu: GpuName,
     output: Annotated[str, Parameter(name=["--output", "-o"], help="CSV to write; - is stdout.")] = "-",
-    force: Annotated[bool, Parameter(negative="", help="Replace an output file that exists.")] = False,
+    force: Annotated[bool, Parameter(negative="", help="Replace an output file that exists, and columns named like added ones.")] = False,
     library: LibraryName = None,
 ) -> None:
     """Predict every product of a CSV file.
@@ -35,7 +35,7 @@ def predict_gemm(
     device = load_gpu(gpu)
     # utf-8-sig drops the byte order mark that spreadsheets write.
     with Path(file).open(encoding="utf-8-sig", newline="") as source, _sink(output, file, force=force) as sink:
-        predict_table(source, sink, device, name=file, library=library)
+        predict_table(source, sink, device, name=file, library=library, replace=force)
 
 
 @contextmanager
@@ -62,7 +62,8 @@ def _refuse_overwriting(target: Path, file: str, *, force: bool) -> None:
         raise InputError("the output is the input", where=str(target), hint="name another file after -o")
     if target.exists() and not target.is_file():
         raise InputError("is not a regular file", where=str(target), hint="name a file after -o, or - for stdout")
-    if target.exists() and not force:
+    # An empty file, such as mktemp makes, has nothing to lose.
+    if target.exists() and target.stat().st_size and not force:
         raise InputError("already exists", where=str(target), hint="name another file after -o, or add --force")
     if not target.parent.is_dir():
         raise InputError("its folder does not exist", where=str(target), hint="create it first")

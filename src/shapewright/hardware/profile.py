@@ -79,6 +79,8 @@ class MemoryRate:
     bandwidth_share: float
     bytes_per_clock: float
     fixed_s: float
+    is_measured: bool
+    """Whether this pattern was measured on this GPU, rather than carried over from another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +106,8 @@ class AttentionRate:
     bandwidth_share: float
     fixed_s: float
     tile_q: int
+    is_forward_measured: bool
+    is_backward_measured: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

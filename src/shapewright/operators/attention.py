@@ -81,12 +81,12 @@ def _split_heads(scope: Scope, width: int) -> Unit:
 
 
 def _query_key_norms(scope: Scope) -> tuple[Unit, ...]:
-    """Norms on each head (Qwen3) or on the full width (OLMo 2)."""
+    """Norms on each head (Qwen3; StableLM) or on the full width (OLMo 2)."""
     shape, tokens = scope.shape, scope.tokens
     if shape.qk_norm is None:
         return ()
     sizes = {"query_norm": scope.heads, "key_norm": scope.kv_heads}
-    if shape.qk_norm == "head":
+    if shape.qk_norm != "full":
         return tuple(norm(scope, name, rows=tokens * heads, width=shape.head_dim) for name, heads in sizes.items())
     return tuple(norm(scope, name, rows=tokens, width=heads * shape.head_dim) for name, heads in sizes.items())
 

@@ -38,12 +38,13 @@ def norm(scope: Scope, name: str, *, rows: int, width: int, norm_kind: str | Non
 
 def _fused_forward(size: int, num_residuals: int) -> list[Kernel]:
     """One kernel: the stream and what is added to it in, the normed and (if it changed) the new stream out."""
-    return [("norm", (1 + num_residuals) * size, (2 if num_residuals else 1) * size)]
+    # Generated kernels stream: 3.4 to 4.1 TB/s on an H200 where PyTorch's own layer norm reaches 2.1 (benchmarks/h200/layers).
+    return [("elementwise", (1 + num_residuals) * size, (2 if num_residuals else 1) * size)]
 
 
 def _fused_backward(size: int, num_residuals: int, *, has_weight: bool) -> list[Kernel]:
     """One kernel reads dy, x and the gradient that comes along the stream; the weight's gradient is a second, over dy and x."""
-    kernels: list[Kernel] = [("norm_backward", (3 if num_residuals else 2) * size, size)]
+    kernels: list[Kernel] = [("elementwise", (3 if num_residuals else 2) * size, size)]
     return [*kernels, ("norm_backward", 2 * size, 0)] if has_weight else kernels
 
 

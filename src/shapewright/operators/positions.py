@@ -7,6 +7,7 @@ concatenation, product, sum) for queries and for keys. `runtime="compiled"` rota
 from __future__ import annotations
 
 from ..shape import ModelShape
+from ..units import ceil_div
 from .scope import FP32_BYTES, Kernel, Scope, Unit, chain, chains
 from .types import Gemm, MemoryChain, MemoryPass
 
@@ -14,15 +15,19 @@ from .types import Gemm, MemoryChain, MemoryPass
 _BUFFERED = frozenset({"gptj", "codegen"})
 #: Architectures of transformers 5.17 with a frequency base, and so a table, for each kind of attention.
 _TABLE_PER_ATTENTION = frozenset({"gemma3", "gemma3_text", "olmo3", "modernbert"})
+#: Architectures of transformers 5.17 that make the table whether their positions are rotary or not (Falcon with ALiBi).
+_ALWAYS_TABLE = frozenset({"falcon"})
 
 
 def rotary_table(scope: Scope) -> tuple[Unit, ...]:
     """Angles frequency x position as an outer product (d/2, 1)(1, s) in fp32, then cos and sin in the model's dtype.
 
-    One table serves all sequences (batch 1), since positions are those of a batch without padding; it has no gradient.
+    An odd d makes (d + 1)/2 frequencies. One table serves all sequences (batch 1), since positions are those of a batch without
+    padding; it has no gradient.
     """
     shape, length = scope.shape, scope.workload.query_len
-    half = shape.num_rotary_dims // 2
+    rotated = shape.num_rotary_dims or (shape.head_dim if shape.architecture in _ALWAYS_TABLE else 0)
+    half = ceil_div(rotated, 2)
     if not half or shape.architecture in _BUFFERED:
         return ()
     work = Gemm(m=half, n=length, k=1, dtype="fp32", layout="NN")

@@ -13,7 +13,7 @@ from ..hardware.gpu import Gpu
 from ..hardware.profile import HeadRate, Profile
 from ..operators.types import FlashAttention
 from ..units import ceil_div
-from .estimate import BoundBy, Estimate, TimePart
+from .estimate import BoundBy, Estimate, Provenance, TimePart
 
 #: Keys below which flash decoding splits a context no further.
 MIN_SPLIT_KEYS = 256
@@ -56,8 +56,14 @@ def estimate_attention(work: FlashAttention, gpu: Gpu, profile: Profile) -> Esti
     bound: BoundBy = "launch" if rates.fixed_s > 0.5 * time_s else "memory" if memory > compute else "compute"
     return Estimate(
         time_s=time_s, low_s=time_s * spread.low, high_s=time_s * spread.high, limit_s=max(ideal, floor), bound_by=bound,
-        provenance=profile.provenance, parts=parts, reasons=_reasons(work, head),
+        provenance=_provenance(work, profile), parts=parts, reasons=_reasons(work, head),
     )  # fmt: skip
+
+
+def _provenance(work: FlashAttention, profile: Profile) -> Provenance:
+    rates = profile.attention
+    is_measured = rates.is_backward_measured if work.is_backward else rates.is_forward_measured
+    return "calibrated" if is_measured and profile.provenance == "calibrated" else "datasheet"
 
 
 def _idle_factor(work: FlashAttention, gpu: Gpu, tile_q: int) -> float:

@@ -34,11 +34,9 @@ def explain(
     dtype = load_dtype(workload.dtype or gpu.default_dtype).name
     gpu.peak_flops_per_s(dtype)
     workload = replace(workload, dtype=dtype)
-    machine = Machine(
-        gpu=gpu, profile=load_profile(gpu, library), library=library, node=load_node(node) if node is not None else default_node(gpu)
-    )
+    machine = Machine(gpu=gpu, profile=load_profile(gpu, library), node=load_node(node) if node is not None else default_node(gpu))
     operators = lower(shape, workload, dtype)
-    times = with_shares(operators, estimate_operators(operators, machine))
+    times = with_shares(operators, estimate_operators(operators, machine), workload.num_micro_batches)
     memory = memory_use(shape, workload)
     return Explanation(
         shape=shape,
@@ -83,7 +81,13 @@ def _notes(shape: ModelShape, workload: Workload, machine: Machine, memory: Memo
     if profile.inherited_from:
         notes.append(f"no measurement of {gpu.name}: constants of {profile.inherited_from} scaled by the datasheet, wide intervals")
     if workload.num_gpus > 1 and machine.node is not None:
-        notes.append(f"links of {machine.node.full_name} are assumed")
+        notes.append(f"links of {machine.node.full_name} are assumed; communication is not overlapped with computation")
+    if shape.num_hidden_layers % workload.pipeline_parallel:
+        notes.append(f"{shape.num_hidden_layers} layers do not divide by pipeline_parallel {workload.pipeline_parallel}: stages are uneven")
+    if shape.latent_attention and workload.phase == "decode":
+        notes.append(
+            "latent attention expands the whole context every token, as transformers runs it; engines that absorb kv_up are faster"
+        )
     if shape.num_attention_heads % workload.tensor_parallel:
         notes.append(f"{shape.num_attention_heads} heads do not divide by tensor_parallel {workload.tensor_parallel}")
     return tuple(notes)

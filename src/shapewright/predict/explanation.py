@@ -14,7 +14,7 @@ from .estimate import Estimate, Provenance
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorTime:
-    """An operator, its estimate per call, and its `share` of the micro-batch (all `count` calls)."""
+    """An operator, its estimate per call, and its `share` of the step (all calls of all micro-batches)."""
 
     operator: Operator
     estimate: Estimate

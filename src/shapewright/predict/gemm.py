@@ -11,7 +11,6 @@ refused.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -62,14 +61,13 @@ class Product:
         return tuple(Spread(low=min(each.low, wide.low), high=max(each.high, wide.high)) for each in menu.spreads)
 
 
-@functools.lru_cache(maxsize=64)
-def _cached_product(gpu: Gpu, library: str | None, dtype: str) -> Product:
+def _product(gpu: Gpu, profile: Profile, dtype: str) -> Product:
     found = load_dtype(dtype)
     rates = Rates(
         num_sms=gpu.num_sms, flops_per_s=gpu.peak_flops_per_s(found.name), bytes_per_s=gpu.memory_bytes_per_s,
         size_bytes=found.size_bytes, output_bytes=found.output_bytes,
     )  # fmt: skip
-    return Product(gpu=gpu, profile=load_profile(gpu, library), dtype=found.name, rates=rates)
+    return Product(gpu=gpu, profile=profile, dtype=found.name, rates=rates)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -106,7 +104,7 @@ class GemmEstimates:
             batch=int(self.batch[index]), m=int(self.m[index]), n=int(self.n[index]), k=int(self.k[index]), dtype=str(self.dtype[index]),
             layout=layout,  # type: ignore[arg-type]
         )  # fmt: skip
-        return estimate_gemm(gemm, self.gpu, self.library)
+        return estimate_gemm(gemm, self.gpu, load_profile(self.gpu, self.library))
 
 
 def predict_gemm(
@@ -115,6 +113,7 @@ def predict_gemm(
 ) -> GemmEstimates:  # fmt: skip
     """Times of the products (m x k)(k x n), broadcast against each other; 0-d input gives arrays of one entry."""
     gpu = load_gpu(gpu)
+    profile = load_profile(gpu, library)
     sizes = [_sizes(name, value) for name, value in (("batch", batch), ("m", m), ("n", n), ("k", k))]
     b, mm, nn, kk, dtypes, layouts = _columns(*sizes, np.asarray(dtype, str), np.asarray(layout, str))
     codes = _layout_codes(layouts)
@@ -122,7 +121,7 @@ def predict_gemm(
     bounds = np.empty(len(b), np.int8)
     provenance = np.empty(len(b), "U10")
     for name in dict.fromkeys(np.unique(dtypes).tolist()):
-        product = _cached_product(gpu, library, name)
+        product = _product(gpu, profile, name)
         rows = np.flatnonzero(dtypes == name)
         part = _Batch(product=product, batch=b[rows], m=mm[rows], n=nn[rows], k=kk[rows], layout=codes[rows])
         part.predict()
@@ -134,9 +133,9 @@ def predict_gemm(
     )
 
 
-def estimate_gemm(gemm: Gemm, gpu: Gpu, library: str | None = None) -> Estimate:
-    """One product with parts and reasons."""
-    product = _cached_product(gpu, library, gemm.dtype)
+def estimate_gemm(gemm: Gemm, gpu: Gpu, profile: Profile) -> Estimate:
+    """One product with parts and reasons, by the constants of `profile`."""
+    product = _product(gpu, profile, gemm.dtype)
     estimate = explain_product(gemm, product.menu, product.rates)
     menu = product.menu(_class_of(gemm, product))
     spread = product.spreads(menu)[int(np.searchsorted(SPREAD_EDGES_S, estimate.time_s, side="right"))]

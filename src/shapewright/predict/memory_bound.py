@@ -11,7 +11,7 @@ from __future__ import annotations
 from ..hardware.gpu import Gpu
 from ..hardware.profile import Profile
 from ..operators.types import MemoryChain, MemoryPass
-from .estimate import BoundBy, Estimate, TimePart
+from .estimate import BoundBy, Estimate, Provenance, TimePart
 
 
 def pass_time_s(work: MemoryPass, gpu: Gpu, profile: Profile) -> tuple[float, float]:
@@ -39,8 +39,14 @@ def estimate_memory(work: MemoryPass | MemoryChain, gpu: Gpu, profile: Profile) 
     time_s = sum(part.time_s for part in parts)
     return Estimate(
         time_s=time_s, low_s=time_s * spread.low, high_s=time_s * spread.high, limit_s=floor, bound_by=bound,
-        provenance=profile.provenance, parts=parts, reasons=(_words(passes, gpu, profile),),
+        provenance=_provenance(passes, profile), parts=parts, reasons=(_words(passes, gpu, profile),),
     )  # fmt: skip
+
+
+def _provenance(passes: tuple[MemoryPass, ...], profile: Profile) -> Provenance:
+    """Calibrated where every pattern was measured on this GPU."""
+    is_measured = all(profile.memory[each.pattern].is_measured for each in passes)
+    return "calibrated" if is_measured and profile.provenance == "calibrated" else "datasheet"
 
 
 def _words(passes: tuple[MemoryPass, ...], gpu: Gpu, profile: Profile) -> str:

@@ -22,15 +22,14 @@ class Machine:
 
     gpu: Gpu
     profile: Profile
-    library: str | None = None
     node: Node | None = None
 
     def estimate(self, work: Work) -> Estimate:
         """One call of `work` amid a step; several GPUs without a node are refused."""
         if isinstance(work, Gemm):
-            return self._sustained(estimate_gemm(work, self.gpu, self.library), work.flops, work.dtype)
+            return self._sustained(estimate_gemm(work, self.gpu, self.profile), work.flops, work.dtype)
         if isinstance(work, GroupedGemm):
-            return self._sustained(_grouped(work, self.gpu, self.library), work.flops, work.dtype)
+            return self._sustained(_grouped(work, self.gpu, self.profile), work.flops, work.dtype)
         if isinstance(work, FlashAttention):
             return self._sustained(estimate_attention(work, self.gpu, self.profile), work.executed_flops, work.dtype)
         if isinstance(work, MemoryPass | MemoryChain):
@@ -65,7 +64,7 @@ def estimate_operators(operators: Iterable[Operator], machine: Machine) -> list[
     return estimates
 
 
-def _grouped(work: GroupedGemm, gpu: Gpu, library: str | None) -> Estimate:
+def _grouped(work: GroupedGemm, gpu: Gpu, profile: Profile) -> Estimate:
     """Experts as one batched product of the mean number of rows, or as a loop of plain ones; rows and experts rounded to whole ones."""
     experts, rows = max(1, round(work.num_active_groups)), max(1, round(work.rows_per_group))
     mean = "mean rows an expert; uneven routing makes the fullest expert later"
@@ -74,8 +73,8 @@ def _grouped(work: GroupedGemm, gpu: Gpu, library: str | None) -> Estimate:
     else:
         shape = Gemm(m=rows, n=work.n, k=work.k, dtype=work.dtype, layout=work.layout)
     if not work.is_loop:
-        return estimate_gemm(replace(shape, batch=experts), gpu, library).with_reasons(f"{experts} experts in one kernel", mean)
-    one = estimate_gemm(shape, gpu, library)
+        return estimate_gemm(replace(shape, batch=experts), gpu, profile).with_reasons(f"{experts} experts in one kernel", mean)
+    one = estimate_gemm(shape, gpu, profile)
     return replace(
         one, time_s=one.time_s * experts, low_s=one.low_s * experts, high_s=one.high_s * experts, limit_s=one.limit_s * experts,
         parts=tuple(TimePart(name=part.name, time_s=part.time_s * experts, reason=part.reason) for part in one.parts),

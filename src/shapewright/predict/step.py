@@ -50,14 +50,14 @@ def step_time(times: Sequence[OperatorTime], shape: ModelShape, workload: Worklo
     gpu_s = repeats * one_s + bubble_s + once_s
     launches = repeats * _launches(batch) + _launches(once)
     host_s = launches * machine.profile.launch_host_s if workload.runtime == "eager" else 0.0
-    below, above = _deviation(times)
-    scale = gpu_s / (one_s + once_s)
+    host = machine.profile.spreads["host"]
+    below, above = (deviation * gpu_s / (one_s + once_s) for deviation in _deviation(times))
     time_s = max(gpu_s, host_s)
     flops = model_flops(shape, workload, dtype)
     peak = machine.gpu.peak_flops_per_s(dtype) * workload.num_gpus
     tokens = workload.num_tokens * repeats * workload.data_parallel
     return StepTime(
-        time_s=time_s, low_s=max(gpu_s - below * scale, host_s), high_s=max(gpu_s + above * scale, host_s), flops=flops,
+        time_s=time_s, low_s=max(gpu_s - below, host_s * host.low), high_s=max(gpu_s + above, host_s * host.high), flops=flops,
         tokens_per_s=tokens / time_s, mfu=flops / (time_s * peak), gpu_s=gpu_s, host_s=host_s, bubble_s=bubble_s, num_launches=launches,
     )  # fmt: skip
 
@@ -98,12 +98,14 @@ def _pass_time(times: Sequence[OperatorTime], parts: tuple[str, ...], num_layers
     return PassTime(time_s=sum(time.total_s for time in own) / num_layers, flops=flops / num_layers)
 
 
-def with_shares(operators: Sequence[Operator], estimates: Sequence[Estimate]) -> tuple[OperatorTime, ...]:
-    """Operators with their share of everything listed."""
-    total = sum(estimate.time_s * operator.count for operator, estimate in zip(operators, estimates, strict=True))
+def with_shares(operators: Sequence[Operator], estimates: Sequence[Estimate], num_micro_batches: int) -> tuple[OperatorTime, ...]:
+    """Operators with their share of the step's GPU time without bubbles: once-a-step operators run once, others every micro-batch."""
+    repeats = [1 if operator.part == "optimizer" else num_micro_batches for operator in operators]
+    times = [estimate.time_s * operator.count * n for operator, estimate, n in zip(operators, estimates, repeats, strict=True)]
+    total = sum(times)
     return tuple(
-        OperatorTime(operator=operator, estimate=estimate, share=estimate.time_s * operator.count / total)
-        for operator, estimate in zip(operators, estimates, strict=True)
+        OperatorTime(operator=operator, estimate=estimate, share=time / total)
+        for operator, estimate, time in zip(operators, estimates, times, strict=True)
     )
 
 

@@ -13,13 +13,25 @@ from dataclasses import MISSING, fields, replace
 from types import MappingProxyType, NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from ..errors import InputError, unknown_name
-from ..shape import MAX_WIDTH, LatentAttention, MixtureOfExperts, ModelShape, override, require_integer, whole_head_dim
+from ..errors import InputError, shown, unknown_name
+from ..shape import (
+    MAX_WIDTH,
+    LatentAttention,
+    LayerAttention,
+    MixtureOfExperts,
+    ModelShape,
+    override,
+    require_integer,
+    whole_head_dim,
+)
+from .effects import idle_notes, redirected, repeated_notes
 from .source import LoadedShape
 
 REQUIRED = ("hidden_size", "num_attention_heads", "num_hidden_layers", "vocab_size")
 DEFAULT_POSITIONS = 2048
-_NOT_SCALAR = ("name", "attention_pattern", "latent_attention", "moe")
+_NOT_SCALAR = ("name", "latent_attention", "moe")
+_WRITTEN: Mapping[str, type] = MappingProxyType({"attention_pattern": str})
+"""Fields that a flag writes as text though they hold something else."""
 _GPT2: Mapping[str, Any] = MappingProxyType({
     "position_embedding": "learned", "norm": "layernorm", "hidden_act": "gelu", "is_gated": False, "is_qkv_fused": True,
     "has_qkv_bias": True, "has_attention_output_bias": True, "has_mlp_bias": True, "tie_word_embeddings": True,
@@ -37,7 +49,8 @@ def _scalar(hint: Any) -> type:
 
 def _scalars(owner: type) -> dict[str, type]:
     hints = get_type_hints(owner)
-    return {field.name: _scalar(hints[field.name]) for field in fields(owner) if field.name not in _NOT_SCALAR}
+    names = [field.name for field in fields(owner) if field.name not in _NOT_SCALAR]
+    return {name: _WRITTEN.get(name) or _scalar(hints[name]) for name in names}
 
 
 _PARTS: Mapping[str, type] = {"moe": MixtureOfExperts, "latent_attention": LatentAttention}
@@ -54,14 +67,29 @@ def require_known(changes: Mapping[str, Any]) -> None:
             raise unknown_name("model field", name, OVERRIDABLE)
 
 
+def _parsed(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of `given` that are set, known names all, with an attention pattern such as "sliding,full" as a tuple."""
+    given = {field: value for field, value in given.items() if value is not None}
+    require_known(given)
+    pattern = given.get("attention_pattern")
+    if isinstance(pattern, list):
+        given["attention_pattern"] = tuple(pattern)
+    if isinstance(pattern, str):
+        words = tuple(word.strip() for word in pattern.split(","))
+        if wrong := [word for word in words if word not in get_args(LayerAttention)]:
+            raise InputError(f"attention_pattern holds {shown(wrong[0])}", hint="expected full and sliding, such as sliding,full",
+                             field="attention_pattern")  # fmt: skip
+        given["attention_pattern"] = words
+    return given
+
+
 def shape_from_fields(name: str = "custom", **given: Any) -> LoadedShape:
     """A model from `given` fields alone; what is absent is GPT-2's, and `notes` say what was taken.
 
     hidden_size, num_attention_heads, num_hidden_layers and vocab_size must be given, and intermediate_size too for a gated MLP: there
     is no one default width of it.
     """
-    given = {field: value for field, value in given.items() if value is not None}
-    require_known(given)
+    given = _parsed(given)
     absent = [field for field in REQUIRED if field not in given]
     if absent:
         raise InputError(f"{' and '.join(absent)} {'are' if len(absent) > 1 else 'is'} absent",
@@ -73,8 +101,9 @@ def shape_from_fields(name: str = "custom", **given: Any) -> LoadedShape:
     if values["latent_attention"] and "head_dim" not in given:
         values["head_dim"] = values["latent_attention"].qk_nope_head_dim + values["latent_attention"].qk_rope_head_dim
     shape = ModelShape(name=name, **values)
-    shown = ", ".join(f"{field} {getattr(shape, field)}" for field in taken if field not in given)
-    return LoadedShape(shape=shape, origin="flags", notes=(f"not given, as in GPT-2: {shown}",) if shown else ())
+    listed = ", ".join(f"{field} {getattr(shape, field)}" for field in taken if field not in given)
+    notes = (f"not given, as in GPT-2: {listed}",) if listed else ()
+    return LoadedShape(shape=shape, origin="flags", notes=(*notes, *idle_notes(shape, given)))
 
 
 def _defaults(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,17 +145,17 @@ def _new_part(part: str, given: Mapping[str, Any], values: Mapping[str, Any]) ->
 
 
 def _windows(pattern: tuple[str, ...], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A window for a model without sliding layers makes all of its layers sliding."""
-    return {"attention_pattern": ("sliding",)} if "sliding_window" in changes and "sliding" not in pattern else {}
+    """A window for a model without sliding layers makes all of its layers sliding, unless the pattern is given too."""
+    is_alone = "sliding_window" in changes and "attention_pattern" not in changes
+    return {"attention_pattern": ("sliding",)} if is_alone and "sliding" not in pattern else {}
 
 
 def apply_overrides(shape: ModelShape, changes: Mapping[str, Any]) -> tuple[ModelShape, tuple[str, ...]]:
     """`shape` with scalar fields, and fields of its experts and latent attention, changed; and a note for each field moved along.
 
-    A value of None leaves its field alone.
+    A value of None leaves its field alone. What would be without effect is refused where another field is meant, else noted.
     """
-    changes = {name: value for name, value in changes.items() if value is not None}
-    require_known(changes)
+    changes, redirections = redirected(shape, _parsed(changes))
     own: dict[str, Any] = {name: value for name, value in changes.items() if name in _FIELDS_OF_SHAPE}
     for part in _PARTS:
         inner = {name: value for name, value in changes.items() if name in _FIELDS_OF_PART[part]}
@@ -141,4 +170,5 @@ def apply_overrides(shape: ModelShape, changes: Mapping[str, Any]) -> tuple[Mode
         own.setdefault("num_key_value_heads", own.get("num_attention_heads", shape.num_attention_heads))
     windows = _windows(shape.attention_pattern, changes)
     changed, notes = override(shape, **own, **windows)
-    return changed, (*notes, *("all layers become sliding (the model had no sliding layer)" for _ in windows))
+    widened = ("all layers become sliding (the model had no sliding layer)" for _ in windows)
+    return changed, (*redirections, *notes, *widened, *idle_notes(changed, changes), *repeated_notes(shape, changes))

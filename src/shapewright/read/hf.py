@@ -36,6 +36,8 @@ from .located import NO_LINES, Lines, Spot, place
 from .source import LoadedShape
 
 FAMILIES: Mapping[str, Family] = MappingProxyType({**LLAMA_FAMILIES, **KIN_FAMILIES, **GPT_FAMILIES})
+#: Similarity (0 to 1) from which two keys may be one misspelled: num_hidden_layer and num_hidden_layers have 0.97.
+NEAR_MISS = 0.9
 SCOPE = "shapewright covers decoder-only and encoder-only transformers"
 
 _BEST_KNOWN = (
@@ -216,6 +218,7 @@ def _remarks(outer: Mapping[str, Any], config: HfConfig, model_type: str) -> lis
     sizes = ", ".join(f"{config.key(name)} {value}" for name, value in config.assumed.items() if name in _FIELDS)
     if sizes:
         notes.append(f"not in the config, taken from transformers' defaults for {model_type}: {sizes}")
+    notes += _near_misses(config)
     quantization = outer.get("quantization_config") or config.values.get("quantization_config")
     if isinstance(quantization, Mapping):
         method = shown(quantization.get("quant_method", "unnamed")).strip("'\"")
@@ -224,6 +227,19 @@ def _remarks(outer: Mapping[str, Any], config: HfConfig, model_type: str) -> lis
     first = architectures[0] if isinstance(architectures, list | tuple) and architectures else None
     if isinstance(first, str) and not first.endswith(LANGUAGE_MODEL_ENDINGS):
         notes.append(f"the checkpoint is a {shown(first).strip(chr(39))}; described is the language model with its head")
+    return notes
+
+
+def _near_misses(config: HfConfig) -> list[str]:
+    """Keys that nothing reads though they are nearly spelled like one that is absent, so that a default took its place."""
+    absent = [key for key in config.looked_up if key not in config.values]
+    notes = []
+    for key in config.values:
+        if key in config.looked_up or key.startswith("_") or len(key) > MAX_NAME_CHARACTERS:
+            continue
+        near = difflib.get_close_matches(key, absent, n=1, cutoff=NEAR_MISS)
+        if near:
+            notes.append(f"{config.spot.place(key)}: {shown(key)} is not read; is {near[0]} meant? its default is taken")
     return notes
 
 

@@ -18,6 +18,9 @@ from ..errors import InputError, shown
 from ..shape import MAX_COUNT, MAX_POSITIONS, MAX_VOCABULARY, MAX_WIDTH
 from .located import Spot
 
+#: Spellings that files use beside the keys of their own family, for every family.
+_COMMON_SPELLINGS: Mapping[str, tuple[str, ...]] = {"num_experts_per_tok": ("num_experts_per_tok", "num_experts_per_token")}
+
 #: Values of fields of a `ModelShape`.
 ShapeFields = dict[str, Any]
 
@@ -59,10 +62,12 @@ class HfConfig:
         self.used: dict[str, int] = {}
         self.assumed: dict[str, Any] = {}
         self.notes: list[str] = []
+        self.looked_up: set[str] = set()
+        """Every key that was looked for, whether the config has it or not."""
 
     def spellings(self, name: str) -> tuple[str, ...]:
         """Keys that may hold `name`, transformers' own first."""
-        return self.family.keys.get(name, (name,))
+        return self.family.keys.get(name) or _COMMON_SPELLINGS.get(name, (name,))
 
     def key(self, name: str) -> str:
         """The key of `name` as the file spells it; transformers' own where the file lacks it."""
@@ -83,6 +88,7 @@ class HfConfig:
 
     def raw(self, name: str) -> Any:
         """The value of `name`, or its default; two keys that disagree are refused."""
+        self.looked_up.update(self.spellings(name))
         present = [key for key in self.spellings(name) if key in self.values]
         if not present:
             return self.family.defaults.get(self.spellings(name)[0])

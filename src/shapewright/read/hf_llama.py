@@ -82,15 +82,13 @@ def _smollm3(config: HfConfig) -> ShapeFields:
 
 
 def _cohere_norm(config: HfConfig) -> ShapeFields:
-    """Command-R+ normalises each head with its own weights: as many parameters as one norm over the full width."""
-    return {"qk_norm": "full"} if config.flag("use_qk_norm") else {}
+    """Command-R+ normalises each head with weights of its own."""
+    return {"qk_norm": "each_head"} if config.flag("use_qk_norm") else {}
 
 
 def _stablelm(config: HfConfig) -> ShapeFields:
     """One norm feeds both branches of a parallel layer. Query and key norms have weights for each head and no bias."""
-    if config.flag("qk_layernorm"):
-        config.notes.append("query and key norms hold no bias in transformers; their parameters are counted with one")
-    return {"qk_norm": "full"} if config.flag("qk_layernorm") else {}
+    return {"qk_norm": "each_head"} if config.flag("qk_layernorm") else {}
 
 
 LLAMA = Family(keys=GROUPED | ATTENTION_BIAS | MLP_BIAS, defaults={**_LLAMA, "mlp_bias": False, "head_dim": None})

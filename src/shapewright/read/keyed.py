@@ -97,7 +97,13 @@ class Keys:
 
 
 def load(
-    keys: Keys, values: Mapping[str, Any], said: Mapping[str, str | None], *, workload: Mapping[str, object], notes: Iterable[str]
+    keys: Keys,
+    values: Mapping[str, Any],
+    said: Mapping[str, str | None],
+    *,
+    workload: Mapping[str, object],
+    notes: Iterable[str],
+    num_micro_batches: int | None = None,
 ) -> LoadedShape:
     """The shape of `values`; `said` names the key that set each field, for its line. Unusable workload values become notes."""
     try:
@@ -114,16 +120,23 @@ def load(
         files=MappingProxyType({field: entry.file for field, entry in found.items()} if several else {}),
         workload=MappingProxyType(usable),
         notes=(*notes, *remarks),
+        num_micro_batches=num_micro_batches,
     )
 
 
 def _usable_workload(workload: Mapping[str, object], origin: str) -> tuple[dict[str, object], tuple[str, ...]]:
-    """The values that `Workload` accepts together, in order, and a note for each that it refuses (DeepSpeed's "auto")."""
+    """The values that `Workload` accepts together, in order, and a note for each that it refuses (DeepSpeed's "auto").
+
+    Experts spread over n GPUs need n replicas at least, which stand in for a number of replicas that no file says.
+    """
     usable: dict[str, Any] = {}
     remarks: list[str] = []
-    for name, value in workload.items():
-        if value is None:
-            continue
+    stated = {name: value for name, value in workload.items() if value is not None}
+    experts = stated.get("expert_parallel")
+    if isinstance(experts, int) and experts > 1 and "data_parallel" not in stated:
+        stated = {"data_parallel": experts, **stated}
+        remarks.append(f"data_parallel {experts}: the fewest replicas that expert_parallel {experts} needs")
+    for name, value in stated.items():
         try:
             Workload(**usable, **{name: value})  # type: ignore[arg-type]
         except InputError as error:

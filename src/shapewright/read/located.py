@@ -65,11 +65,24 @@ def place(where: str, line: int | None) -> str:
     return where if line is None else f"{where}:{line}"
 
 
+def barrier_to(path: Path) -> str | None:
+    """What keeps a path from being looked at though it may exist, as "permission denied"; None for one that is there or absent."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
+    return None
+
+
 def read_text(path: Path | str, *, max_bytes: int = MAX_FILE_BYTES) -> str:
     """The UTF-8 text of a file. A file that is missing, no file, unreadable, empty, binary or too big is refused."""
     path = Path(path)
     name = shown(str(path))
     try:
+        if (barrier := barrier_to(path)) is not None:
+            raise InputError(f"{name} cannot be read ({barrier})", hint="check the path")
         if path.is_dir():
             raise InputError(f"{name} is a directory", hint="give the file itself")
         if not path.is_file():

@@ -16,12 +16,13 @@ from typing import Any
 from ..errors import InputError, shown
 from ..shape import MAX_COUNT, MAX_WIDTH, LatentAttention, MixtureOfExperts
 from .keyed import Entry, Keys, load, padded_vocabulary
-from .shell import Argument, is_unknown, read_script
+from .shell import Argument, is_unknown, read_script, separated, split
 from .source import LoadedShape
 
-#: Entries of the tokenizers that their name alone identifies (GPT-2's vocabulary, BERT's word pieces).
-TOKENIZERS = {"GPT2BPETokenizer": 50257, "BertWordPieceLowerCase": 30522, "BertWordPieceCase": 28996}
-GPT2_VOCABULARY = 50257
+#: Entries of the tokenizers that their name alone identifies (GPT-2's vocabulary, BERT's word pieces, Llama 2's and 3's).
+TOKENIZERS = {"GPT2BPETokenizer": 50257, "BertWordPieceLowerCase": 30522, "BertWordPieceCase": 28996, "Llama2Tokenizer": 32000,
+              "Llama3Tokenizer": 128256}  # fmt: skip
+GPT2_VOCABULARY, BERT_VOCABULARY = 50257, 30522
 POSITIONS = {"learned_absolute": "learned", "rope": "rotary", "yarn": "rotary", "mrope": "rotary", "none": "none", "relative": "none"}
 NORMS = {"LayerNorm": "layernorm", "RMSNorm": "rmsnorm"}
 _SHAPE_FLAGS = ("hidden_size", "num_layers", "num_attention_heads")
@@ -42,6 +43,13 @@ _LEFT_OUT = {
 }  # fmt: skip
 
 
+#: Flags that take no value: what the shell alone knows after one of them is another flag or nothing.
+_SWITCHES = frozenset({
+    "add_qkv_bias", "attention_output_gate", "bf16", "checkpoint_activations", "disable_bias_linear", "fp16", "group_query_attention",
+    "moe_shared_expert_gate", "moe_use_shared_expert_gate", "multi_latent_attention", "no_position_embedding", "qk_l2_norm", "qk_layernorm",
+    "quick_geglu", "recompute_activations", "sequence_parallel", "squared_relu", "swiglu", "untie_embeddings_and_output_weights",
+    "use_distributed_optimizer", "use_flash_attn", "use_rotary_position_embeddings",
+})  # fmt: skip
 #: Flags that a field known otherwise stands in for, where the script leaves them out or to the shell.
 _STAND_INS = {"hidden_size": "hidden_size", "num_hidden_layers": "num_layers", "num_attention_heads": "num_attention_heads",
               "head_dim": "kv_channels", "intermediate_size": "ffn_hidden_size", "vocab_size": "padded_vocab_size",
@@ -78,11 +86,14 @@ def _launch(text: str, where: str, notes: list[str]) -> list[Argument]:
     for command in script.commands:
         if any(re.match(r"--hidden[-_]size\b", argument.text) for argument in command):
             return command
-    return [argument for items in script.variables.values() for item in items for argument in _words(item)]
+    return [argument for items in script.variables.values() for argument in _variable(items)]
 
 
-def _words(item: Argument) -> list[Argument]:
-    return [Argument(word, item.line) for word in item.text.split()] if "--" in item.text else [item]
+def _variable(items: Sequence[Argument]) -> list[Argument]:
+    """The arguments that a variable holds, if any is a flag; a lone -- keeps them apart from those of the next variable."""
+    words = [word for item in items for word in (split(item) if "--" in item.text else [item])]
+    flags = [command for command in separated(words) if any(word.text.startswith("--") for word in command)]
+    return [word for command in flags for word in [*command, Argument("--", None)]]
 
 
 def _flags(arguments: Sequence[Argument], where: str) -> dict[str, Entry]:
@@ -96,16 +107,22 @@ def _flags(arguments: Sequence[Argument], where: str) -> dict[str, Entry]:
             current.append(argument.text)
             continue
         if flag:
-            entries[flag[0]] = Entry(value=_parsed(current), line=flag[1], file=where)
+            entries[flag[0]] = Entry(value=_value(flag[0], current), line=flag[1], file=where)
         flag = (match[1].replace("-", "_"), argument.line) if match[1] else None
         current = [match[2]] if match[2] is not None else []
     return entries
 
 
-def _parsed(values: Sequence[str]) -> object:
-    text = "".join(values)
-    if not values:
+def _value(flag: str, words: Sequence[str]) -> object:
+    """True for a flag alone, else its value; several that are known are a list, which no flag of the shape takes."""
+    first = 0 if flag in _SWITCHES else 1  # words that only the shell knows are flags or nothing, from here on
+    words = [word for position, word in enumerate(words) if position < first or not is_unknown(word)]
+    if not words:
         return True
+    return _parsed(words[0]) if len(words) == 1 else [_parsed(word) for word in words]
+
+
+def _parsed(text: str) -> object:
     if re.fullmatch(r"[-+]?\d{1,40}", text):
         return int(text)
     if re.fullmatch(r"[-+]?(\d{1,40}\.?\d{0,40}|\.\d{1,40})([eE][-+]?\d{1,3})?", text):
@@ -290,6 +307,8 @@ def _vocabulary(keys: Keys, values: dict[str, Any], notes: list[str]) -> None:
         vocabulary, basis = keys.integer("vocab_size", 1) + (tokenizer == "NullTokenizer"), "--vocab-size"
     elif tokenizer in TOKENIZERS:
         vocabulary, basis = TOKENIZERS[tokenizer], tokenizer
+    elif not tokenizer and values.get("kind") == "encoder":
+        vocabulary, basis = BERT_VOCABULARY, "BERT's vocabulary, since no other is named,"
     elif not tokenizer:
         vocabulary, basis = GPT2_VOCABULARY, "GPT-2's vocabulary, since no other is named,"
     else:
@@ -303,13 +322,23 @@ def _vocabulary(keys: Keys, values: dict[str, Any], notes: list[str]) -> None:
 def _workload(keys: Keys) -> dict[str, object]:
     """What the arguments say about the run, as `Workload` fields (None: nothing)."""
     dtype = "fp8" if keys.first("fp8_format", "fp8") else next((name for name in ("bf16", "fp16") if keys.get(name) is True), None)
-    granularity = keys.get("recompute_granularity")
     return {
         "micro_batch": keys.get("micro_batch_size"), "global_batch": keys.get("global_batch_size"), "sequence": keys.get("seq_length"),
         "dtype": dtype, "tensor_parallel": keys.get("tensor_model_parallel_size"),
         "pipeline_parallel": keys.get("pipeline_model_parallel_size"),
         "sequence_parallel": True if keys.get("sequence_parallel") is True else None,
-        "zero": 1 if keys.get("use_distributed_optimizer") is True else None,
-        "recompute": granularity if granularity in ("selective", "full") else None,
+        "expert_parallel": keys.get("expert_model_parallel_size"),
+        "zero": 1 if keys.get("use_distributed_optimizer") is True else keys.get("zero_stage"),
+        "recompute": _recomputation(keys),
         "attention": "flash" if keys.first("use_flash_attn") or keys.get("attention_backend") in ("flash", "fused") else None,
     }  # fmt: skip
+
+
+def _recomputation(keys: Keys) -> str | None:
+    """--recompute-granularity, its short form --recompute-activations, and --checkpoint-activations of older versions."""
+    if keys.get("checkpoint_activations") is True:
+        return "full"
+    if keys.get("recompute_activations") is True:
+        return "selective"
+    granularity = keys.get("recompute_granularity")
+    return granularity if granularity in ("selective", "full") else None

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from ..errors import InputError, shown
 from ..shape import MAX_COUNT, MAX_WIDTH, MixtureOfExperts
 from ..units import ceil_div
+from ..workload import MAX_BATCH
 from .keyed import Entry, Keys, load, padded_vocabulary
 from .located import read_text
 from .source import LoadedShape
@@ -31,7 +32,7 @@ ACTIVATIONS = {
     "swiglu": ("silu", True), "bilinear": ("linear", True), "glu": ("sigmoid", True),
 }  # fmt: skip
 NORMS = {"layernorm": "layernorm", "te_layernorm": "layernorm", "rmsnorm": "rmsnorm", "te_rmsnorm": "rmsnorm",
-         "scalenorm": "nonparametric"}  # fmt: skip
+         "scalenorm": "nonparametric", "non_parametric_layernorm": "nonparametric"}  # fmt: skip
 POSITIONS = {"learned": "learned", "rotary": "rotary", "alibi": "alibi", "none": "none", "sinusoidal": "none", "rpe": "none"}
 POSITION_NOTES = {
     "sinusoidal": "pos_emb sinusoidal: the table is computed, not learned, and counts no parameters",
@@ -88,7 +89,8 @@ def shape_from_keys(keys: Keys, *, name: str) -> LoadedShape:
     _mlp(keys, values, notes)
     _norms(keys, values, notes)
     said = _said(keys) | {"vocab_size": _vocabulary(keys, values, notes)}
-    return load(keys, values, said, workload=_workload(keys, kernel), notes=notes)
+    batches, passes = _batches(keys)
+    return load(keys, values, said, workload=batches | _workload(keys, kernel), notes=notes, num_micro_batches=passes)
 
 
 def _said(keys: Keys) -> dict[str, str | None]:
@@ -265,6 +267,28 @@ def _vocabulary(keys: Keys, values: dict[str, Any], notes: list[str]) -> str | N
     return keys.first("make_vocab_size_divisible_by")
 
 
+def _batches(keys: Keys) -> tuple[dict[str, object], int | None]:
+    """micro_batch, global_batch and data_parallel as far as they follow, and the passes of a step where those are what is counted.
+
+    train_batch_size = train_micro_batch_size_per_gpu x gradient_accumulation_steps x replicas (DeepSpeed); a size that is no
+    positive number, such as "auto", is handed on for the note that it makes.
+    """
+    micro, total = keys.get("train_micro_batch_size_per_gpu"), keys.get("train_batch_size")
+    passes = keys.get(keys.first("gradient_accumulation_steps", "gas") or "")
+    if not _is_count(passes):
+        return {"micro_batch": micro, "global_batch": total}, None
+    if not _is_count(total):
+        return {"micro_batch": micro, "global_batch": micro * passes if _is_count(micro) else total}, passes
+    if not _is_count(micro):
+        return {"micro_batch": total // passes if total % passes == 0 else micro, "global_batch": total}, None
+    replicas = total // (micro * passes) if total % (micro * passes) == 0 else None
+    return {"micro_batch": micro, "global_batch": total, "data_parallel": replicas}, None
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_BATCH
+
+
 def _workload(keys: Keys, kernel: str | None) -> dict[str, object]:
     """What the configuration says about the run, as `Workload` fields (None: nothing); `kernel` is the attention kernel."""
     zero = keys.get("zero_optimization")
@@ -274,13 +298,12 @@ def _workload(keys: Keys, kernel: str | None) -> dict[str, object]:
         if dtype is None and isinstance(section, dict) and section.get("enabled", True) is True:
             dtype = key
     return {
-        "micro_batch": keys.get("train_micro_batch_size_per_gpu"),
-        "global_batch": keys.get("train_batch_size"),
         "sequence": keys.get("seq_length"),
         "dtype": dtype,
         "tensor_parallel": keys.get("model_parallel_size"),
         "pipeline_parallel": keys.get("pipe_parallel_size") or None,  # 0 switches pipelining off
         "sequence_parallel": True if keys.get("sequence_parallel") is True else None,
+        "expert_parallel": keys.get("moe_expert_parallel_size"),
         "zero": zero.get("stage") if isinstance(zero, dict) else keys.get("zero_stage"),
         "recompute": "full" if keys.get("checkpoint_activations") is True else None,
         "attention": kernel,

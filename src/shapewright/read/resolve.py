@@ -22,7 +22,7 @@ from . import catalogue, hub_cache
 from .fields import apply_overrides, shape_from_fields
 from .hf import shape_from_hf, shape_from_hf_config_object
 from .keyed import Entry, Keys
-from .located import load_json, read_text
+from .located import barrier_to, load_json, read_text
 from .megatron import shape_from_megatron
 from .neox import shape_from_keys as shape_from_neox_keys
 from .neox import shape_from_neox
@@ -111,6 +111,8 @@ def _load_name(name: str, given: Mapping[str, Any]) -> LoadedShape:
 
 def _absent_path(name: str) -> InputError:
     """The error for a name with a slash or a file's ending; it may have been meant as a Hub id."""
+    if (barrier := barrier_to(Path(name))) is not None:
+        return InputError(f"{shown(name)} cannot be read ({barrier})", hint="check the path")
     if name.endswith(_FILE_ENDINGS) or not hub_cache.is_hub_id(name):
         return InputError(f"no file {shown(name)}", hint="check the path, or give a catalogue name (`shapewright models`)")
     near = unknown_name("model", name.rsplit("/", 1)[-1], catalogue.names()).hint or ""
@@ -122,8 +124,10 @@ def _absent_path(name: str) -> InputError:
 
 
 def _exists(path: Path) -> bool:
+    """Whether something lies there, a link to nothing and a file that may not be read included."""
     try:
-        return path.exists()
+        path.lstat()
+        return True
     except (OSError, ValueError):
         return False
 
@@ -132,6 +136,8 @@ def _load_path(path: Path, given: Mapping[str, Any]) -> LoadedShape:
     """A folder with a config.json, or a file of any kind that can be read."""
     if path.is_dir():
         folder, path = path, path / "config.json"
+        if (barrier := barrier_to(path)) is not None:
+            raise InputError(f"the folder {shown(str(folder))} cannot be read ({barrier})", hint="check its permissions")
         if not _exists(path):
             raise InputError(f"the folder {shown(str(folder))} has no config.json", hint="give a model's folder, or a file")
         return load_text(read_text(path), name=folder.resolve().name or "model", where=str(path), given=given)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from ..errors import InputError
 from .located import place
-from .shell_words import Command, Word, closing, commands
+from .shell_words import Command, Word, closing, commands, is_redirected_to
 
 MAX_TEXT, MAX_VALUE, MAX_WORDS, MAX_CHARACTERS, MAX_ARITHMETIC, MAX_IFS = 2**18, 2**16, 50_000, 2**22, 200, 64
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)(\+?)=(.*)", re.DOTALL)
@@ -30,15 +30,27 @@ _ARITHMETIC = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.
                ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod}  # fmt: skip
 _TESTS = {"==": operator.eq, "=": operator.eq, "!=": operator.ne, "-eq": operator.eq, "-ne": operator.ne, "-lt": operator.lt,
           "-le": operator.le, "-gt": operator.gt, "-ge": operator.ge}  # fmt: skip
+#: What a value is cut into: redirections, what separates commands, and words, parts of which may be quoted or left to the shell.
+_TOKEN = re.compile(
+    r"(?P<redirection>(?:(?<!\S)\d+)?(?:<<<|<<-?|[<>]&|<>|>>|>\||[<>])|&>>?)|(?P<separator>\|\|?|&&|(?<!\S)&|&(?=\s|$)|;)"
+    r"|(?:\$\((?:[^()]|\([^()]*\))*\)|\$\{[^{}]*\}|`[^`]*`|'[^']*'|\"[^\"]*\"|[^\s\\|&;<>]|(?<=\S)&(?=[^\s&>])|\\(?!\s))+"
+)
+_QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
+#: Options of shells that run the text that follows.
+_RUN_TEXT = ("-c", "-lc", "-ec", "-xc")
 _LEADING = ("export", "local", "readonly", "declare", "then", "else", "do", "time", "exec", "{", "!")
 
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """A word after expansion and the line where it is written; None for arguments that came from no file."""
+    """A word after expansion and the line where it is written; None for arguments that came from no file.
+
+    `is_separator` marks the ; | || & && that a variable holds, for `eval` to end a command at.
+    """
 
     text: str
     line: int | None
+    is_separator: bool = False
 
 
 @dataclass(slots=True)
@@ -141,7 +153,7 @@ def _run(script: Script, command: Command) -> None:
             words.pop(0)
         script.variables[name] = _appended(script.variables.get(name, []), items, command.is_array) if plus else items
     if words:
-        script.commands.append(expand(script, words))
+        script.commands.extend(separated(expand(script, words)))
 
 
 def is_unknown(text: str) -> bool:
@@ -156,9 +168,10 @@ def _appended(old: list[Argument], new: list[Argument], is_array: bool) -> list[
 
 
 def expand(script: Script, words: Sequence[Word]) -> list[Argument]:
-    """The arguments that `words` become. A word whose text then starts with `--` is split at blanks, quoted or not."""
+    """The arguments that `words` become. A text that starts with `--`, or that `eval` or `-c` runs, is split at blanks, quoted or not."""
     arguments: list[Argument] = []
-    for word in words:
+    for position, word in enumerate(words):
+        is_run = position > 0 and (words[0].text == "eval" or words[position - 1].text in _RUN_TEXT)
         whole = _WHOLE_ARRAY.fullmatch(word.text)
         items = script.variables.get(whole[1]) if whole else None
         if items is None and not word.text.startswith(("'", '"')) and (name := word.text.strip("${}")) in script.variables:
@@ -167,19 +180,35 @@ def expand(script: Script, words: Sequence[Word]) -> list[Argument]:
         items = items if items is not None else [Argument(_substitute(script, word.text), word.line)]
         script.spend(len(items), sum(len(item.text) for item in items))
         for item in items:
-            parts = _split(item) if is_variable or item.text.lstrip().startswith("--") else [item]
+            parts = split(item) if is_variable or is_run or item.text.lstrip().startswith("--") else [item]
             script.spend(len(parts), 0)
             arguments.extend(parts)
     return arguments
 
 
-def _split(item: Argument) -> list[Argument]:
-    """Words of a value that spans blanks and lines, each with its own line."""
+def split(item: Argument) -> list[Argument]:
+    """Words of a value that spans blanks and lines, each with its own line, as `eval` would run it: redirections are left out."""
     found: list[Argument] = []
-    for match in re.finditer(r"[^\s\\]+|\\(?!\s)", item.text):
+    is_target = False
+    for match in _TOKEN.finditer(item.text):
+        was_target, is_target = is_target, match["redirection"] is not None
+        if is_target or (was_target and is_redirected_to(match[0]) and not match["separator"]):
+            continue
         line = None if item.line is None else item.line + item.text.count("\n", 0, match.start())
-        found.append(Argument(match[0].strip("'\""), line))
+        text = _QUOTED.sub(lambda quoted: quoted[1] or quoted[2] or "", match[0]).strip("'\"")
+        found.append(Argument(text, line, is_separator=match["separator"] is not None))
     return found
+
+
+def separated(arguments: Sequence[Argument]) -> list[list[Argument]]:
+    """Arguments cut into commands at their separators."""
+    cut: list[list[Argument]] = [[]]
+    for argument in arguments:
+        if argument.is_separator:
+            cut.append([])
+        else:
+            cut[-1].append(argument)
+    return [command for command in cut if command]
 
 
 def _substitute(script: Script, raw: str, depth: int = 0) -> str:

@@ -14,6 +14,8 @@ from ..errors import InputError
 from .located import place
 
 _OPERATORS = "\n;&|<>()"
+#: A redirection with the number of what it redirects: 2>, >>, &>, 2>&, <, <<<. Its target is the next word, or the rest of this one.
+REDIRECTION = re.compile(r"\d*(?:<<<|<<-?|[<>]&|<>|>>|>\||[<>])|&>>?")
 _BRACKETS = {"(": ")", "{": "}"}
 MAX_DEPTH = 50
 _ARRAY_START = re.compile(r"[A-Za-z_]\w*\+?=$")
@@ -21,7 +23,7 @@ _ARRAY_START = re.compile(r"[A-Za-z_]\w*\+?=$")
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """Raw text of a word and its line; `is_operator` for ; & | < > ( ) and newlines."""
+    """Raw text of a word and its line; `is_operator` for ; & | ( ), newlines and redirections."""
 
     text: str
     line: int
@@ -30,8 +32,11 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """Words up to the next separator. `joint` is the operator before it (`&&`, `||`, or a separator); an array assignment
-    NAME=( ... ) is the word NAME= followed by the array's words, with `is_array`."""
+    """Words up to the next separator, without redirections and their targets.
+
+    `joint` is the operator before it (`&&`, `||`, or a separator); an array assignment NAME=( ... ) is the word NAME= followed by the
+    array's words, with `is_array`.
+    """
 
     words: tuple[Word, ...]
     joint: str
@@ -77,6 +82,9 @@ def words(text: str, where: str) -> Iterator[Word]:
         elif character == "#":
             end = text.find("\n", at)
             at = len(text) if end < 0 else end
+        elif match := REDIRECTION.match(text, at):
+            yield Word(match[0], line, is_operator=True)
+            at = match.end()
         elif character in _OPERATORS:
             operator = character * (2 if text.startswith(character * 2, at) and character in "&|" else 1)
             yield Word(operator, line, is_operator=True)
@@ -110,12 +118,21 @@ def _word_end(text: str, start: int, where: str) -> int:
     return min(at, len(text))
 
 
+def is_redirected_to(word: str) -> bool:
+    """Whether a word after a redirection is its target: a flag is none, since `<path>` in a script is a blank to be filled in."""
+    return not word.startswith("--")
+
+
 def commands(text: str, where: str) -> Iterator[Command]:
     """Simple commands in order; array assignments are recognised and span lines."""
     current: list[Word] = []
     array: list[Word] | None = None
     joint = "\n"
+    is_target = False
     for word in words(text, where):
+        was_target, is_target = is_target, array is None and word.is_operator and REDIRECTION.fullmatch(word.text) is not None
+        if is_target or (was_target and is_redirected_to(word.text) and not word.is_operator):
+            continue
         if array is not None:
             if word.is_operator and word.text == ")":
                 yield Command(tuple(array), joint, is_array=True)

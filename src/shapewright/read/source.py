@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from ..shape import ModelShape
+from ..workload import Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +20,8 @@ class LoadedShape:
     `notes` are one-line remarks for people.
     `files` names the file of each line where several files were merged (else empty: all lines are of `origin`). `workload` holds
     the `Workload` fields that a training configuration also says (micro_batch, sequence, tensor_parallel, dtype, ...).
+    `num_micro_batches` are the passes of one optimizer step where the configuration counts them (gradient accumulation), rather
+    than the sequences of its global batch: the global batch then grows with the replicas.
     """
 
     shape: ModelShape
@@ -26,3 +30,11 @@ class LoadedShape:
     notes: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     workload: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    num_micro_batches: int | None = None
+
+    def workload_with(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """`workload` beside the fields that were `given` otherwise: counted passes make a global batch of those sizes."""
+        if self.num_micro_batches is None:
+            return self.workload
+        sizes = {"micro_batch": Workload().micro_batch, "data_parallel": 1, **self.workload, **given}
+        return {**self.workload, "global_batch": sizes["micro_batch"] * sizes["data_parallel"] * self.num_micro_batches}

@@ -8,7 +8,7 @@ from dataclasses import fields
 from ..hardware.gpu import Gpu
 from ..hardware.node import Node
 from . import units
-from .table import Block, Row, format_pairs, format_table
+from .table import Block, Row, format_hanging, format_pairs, format_table
 
 LEGEND = (
     "Peaks are dense TFLOP/s. `shapewright gpus NAME` shows one with its sources.",
@@ -25,7 +25,7 @@ def gpu_list(gpus: Sequence[Gpu], nodes: Sequence[Node], width: int) -> str:
     node_header = ("node", "GPUs", "GPU", "links of a GPU", "network")
     lines = format_table(gpu_header, [Block(rows=tuple(gpu_rows))], "<" + ">" * 8, width=width)
     lines += ["", *format_table(node_header, [Block(rows=tuple(node_rows))], "<><>>", width=width)]
-    return "\n".join([*lines, "", *LEGEND])
+    return "\n".join([*lines, "", *(line for sentence in LEGEND for line in format_hanging(sentence, width))])
 
 
 def _gpu_row(gpu: Gpu) -> Row:

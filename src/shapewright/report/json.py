@@ -1,8 +1,8 @@
 """Answers for programs: the names of the dataclasses, SI units in the keys, a schema version, never NaN or infinity.
 
 `explain.schema.json` beside this file is the contract; `SCHEMA_VERSION` rises when a key is renamed, removed or changes its meaning.
-Operators carry per-call values and `count`, the calls in one micro-batch; `share` alone counts all calls. A key that does not apply
-to an operator (the GEMM dimensions of a norm) is null.
+Operators carry per-call values and `count`, the calls in one micro-batch; `share` alone counts all calls of the step. A key that does
+not apply to an operator (the GEMM dimensions of a norm) is null.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from ..operators.types import Gemm, GroupedGemm, Work
 from ..predict.explanation import Explanation, LayerTime, OperatorTime, PassTime, StepTime
 from ..workload import Workload
 from .cost import TokenCost
+from .step import step_bound_by
 
 SCHEMA_VERSION = 1
 
@@ -108,6 +109,7 @@ def _step(step: StepTime, workload: Workload) -> dict[str, Any]:
     """The step; time to first token and time per output token are its time in their phases and null in the others."""
     return plain(step) | {
         "flops_per_s": step.flops_per_s,
+        "bound_by": step_bound_by(step),
         "ttft_s": step.time_s if workload.phase == "prefill" else None,
         "tpot_s": step.time_s if workload.phase == "decode" else None,
     }

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from ..predict.explanation import Explanation, LayerTime, PassTime
+from ..predict.explanation import Explanation, LayerTime, PassTime, StepTime
 from ..workload import Workload
 from . import units
 from .cost import TokenCost
-from .operators import operator_lines
+from .operators import largest_operators, operator_lines
+from .step import step_bound_by
 from .table import format_pairs
 
 LEGEND = (
-    "time, FLOPs and bytes are per call, share counts all calls of the micro-batch; SOL (speed of light) is the roofline's time / the "
-    "predicted time; products are (batch x) m x n x k and their layout"
+    "time, FLOPs and bytes are those of one call; share is that of all calls in the step's GPU time; SOL (speed of light) is the "
+    "roofline's time / the predicted time; products are (batch x) m x n x k and their layout; under each operator stands why"
 )
+#: How many of the largest operators the summary names.
+NUM_LARGEST = 5
 
 
 def explain_text(
@@ -20,7 +23,7 @@ def explain_text(
 ) -> str:
     """The whole answer, lines at most `width` characters where words allow. `largest_micro_batch` is what --fit found, 0 for none."""
     head = format_pairs(_head(explanation), width)
-    summary = [*_layers(explanation), *_step(explanation), *_memory(explanation)]
+    summary = [*_largest(explanation), *_layers(explanation), *_step(explanation), *_memory(explanation)]
     summary += [*_fit(largest_micro_batch, explanation.workload.micro_batch), *_cost(cost), *_trust(explanation)]
     return "\n".join([*head, "", *operator_lines(explanation, width), "", *format_pairs(summary, width)])
 
@@ -60,7 +63,13 @@ def workload_text(workload: Workload, default_dtype: str) -> str:
     return ", ".join(words)
 
 
+def _largest(explanation: Explanation) -> list[tuple[str, str]]:
+    found = largest_operators(explanation.operators, NUM_LARGEST)
+    return [("most time", ", ".join(f"{timed.operator.name} {units.percent(timed.share)}" for timed in found))]
+
+
 def _layers(explanation: Explanation) -> list[tuple[str, str]]:
+    """The time of one layer of each kind."""
     return [(f"layer {layer.kind.name}", _layer_text(layer)) for layer in explanation.layers]
 
 
@@ -68,30 +77,37 @@ def _layer_text(layer: LayerTime) -> str:
     passes = [f"forward {_pass_text(layer.forward)}"]
     if layer.backward is not None:
         passes.append(f"backward {_pass_text(layer.backward)}")
-    return f"{'; '.join(passes)}; {layer.kind.count} of them"
+    return f"{'; '.join(passes)}; {layer.kind.count} such layer{'s' if layer.kind.count > 1 else ''}"
 
 
 def _pass_text(passed: PassTime) -> str:
-    return f"{units.seconds(passed.time_s)}, {units.flops_per_s(passed.flops_per_s)}"
+    return f"{units.seconds(passed.time_s)} at {units.flops_per_s(passed.flops_per_s)}"
 
 
 def _step(explanation: Explanation) -> list[tuple[str, str]]:
     step, workload = explanation.step, explanation.workload
-    interval = f"{units.seconds(step.low_s)} to {units.seconds(step.high_s)} (10th to 90th percentile)"
-    spent = [f"GPU {units.seconds(step.gpu_s)}"]
-    spent += [f"host {units.seconds(step.host_s)}"] if step.host_s else []
-    spent += [f"pipeline bubble {units.seconds(step.bubble_s)}"] if step.bubble_s else []
+    peak = f"{units.flops_per_s(explanation.gpu.peak_flops_per_s(workload.dtype or explanation.gpu.default_dtype))} peak"
     gpus = f" on {workload.num_gpus} GPUs" if workload.num_gpus > 1 else ""
-    rate = f"{step.tokens_per_s:,.0f} tokens/s, {units.flops_per_s(step.flops_per_s)}, MFU {units.percent(step.mfu)}{gpus}"
-    pairs = [
-        ("step", f"{units.seconds(step.time_s)}, {interval}; {', '.join(spent)}; {step.num_launches:,} launches"),
-        ("throughput", rate),
-    ]
+    rate = f"{step.tokens_per_s:,.0f} tokens/s, {units.flops_per_s(step.flops_per_s)}{gpus}, MFU {units.percent(step.mfu)} of the {peak}"
+    pairs = [("step", _step_text(step)), ("throughput", f"{rate} of each" if gpus else rate)]
     if workload.phase == "prefill":
         pairs.append(("TTFT", f"{units.seconds(step.time_s)} to the first token"))
     if workload.phase == "decode":
         pairs.append(("TPOT", f"{units.seconds(step.time_s)} an output token"))
     return pairs
+
+
+def _step_text(step: StepTime) -> str:
+    """Time, interval and what bounds it; GPU time apart only where the step is not all of it."""
+    interval = f"{units.seconds(step.time_s)} ({units.seconds(step.low_s)} to {units.seconds(step.high_s)}, 10th to 90th percentile)"
+    bubble = f"pipeline bubble {units.seconds(step.bubble_s)}" if step.bubble_s else ""
+    gpu, launches = f"GPU {units.seconds(step.gpu_s)}", f"{step.num_launches:,} launches"
+    if step_bound_by(step) == "host":
+        each = units.seconds(step.host_s / step.num_launches)
+        said = (f"host-bound: {launches} x {each} = {units.seconds(step.host_s)}", f"{gpu} alone", bubble)
+    else:
+        said = (gpu if step.host_s else "", f"host {units.seconds(step.host_s)}" if step.host_s else "", bubble, launches)
+    return "; ".join(filter(None, (interval, *said)))
 
 
 def _memory(explanation: Explanation) -> list[tuple[str, str]]:
@@ -109,7 +125,7 @@ def _fit(largest_micro_batch: int | None, used: int) -> list[tuple[str, str]]:
     """What --fit found, and what was used where the global batch does not divide by it or nothing fits."""
     if largest_micro_batch is None:
         return []
-    found = f"largest micro-batch that fits: {largest_micro_batch}" if largest_micro_batch else "not even one sequence fits"
+    found = f"largest micro-batch that fits: {largest_micro_batch}" if largest_micro_batch else "not even micro-batch 1 fits"
     return [("fit", found if used == largest_micro_batch else f"{found}; shown at micro-batch {used}")]
 
 

@@ -57,6 +57,11 @@ def percent(share: float) -> str:
     return f"{value:.{decimals}f} %"
 
 
+def column_percent(share: float) -> str:
+    """A share of 1 as percent with one decimal, so that a column of them lines up: "4.2 %", "<0.1 %"."""
+    return "<0.1 %" if 0 < share < 0.0005 else f"{100 * share:.1f} %"
+
+
 def short_count(value: int) -> str:
     """A large count rounded: "2.65 B"; B is 1e9."""
     scale, letter = next(((s, c) for s, c in ((1e12, "T"), (1e9, "B"), (1e6, "M")) if value >= _ROUNDS_UP * s), (1e3, "k"))

@@ -100,7 +100,7 @@ def test_other_rates_are_physical(profile: Profile) -> None:
 
 
 def test_intervals_are_given_for_every_kind_of_work(profile: Profile) -> None:
-    assert set(profile.spreads) == {"memory", "attention", "collective", "datasheet"}
+    assert set(profile.spreads) == {"memory", "attention", "collective", "datasheet", "host"}
     for spread in profile.spreads.values():
         assert 0 < spread.low < 1 < spread.high
     # What nothing was measured for is less certain than what was.

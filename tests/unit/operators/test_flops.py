@@ -28,6 +28,8 @@ LATENT = {
 MODELS = {
     "gpt2": ("GPT2LMHeadModel", transformers.GPT2Config(**GPT2)),
     "gpt_neox": ("GPTNeoXForCausalLM", transformers.GPTNeoXConfig(**PLAIN, rotary_pct=0.4, use_parallel_residual=True)),
+    "gpt_neox_odd": ("GPTNeoXForCausalLM", transformers.GPTNeoXConfig(**PLAIN, rotary_pct=0.5)),  # 5 of 10 elements rotated
+    "phi3_odd": ("Phi3ForCausalLM", transformers.Phi3Config(**PLAIN, num_key_value_heads=2, partial_rotary_factor=0.5)),
     "gptj": ("GPTJForCausalLM", transformers.GPTJConfig(**GPT2, rotary_dim=6)),
     "gpt_neo": (
         "GPTNeoForCausalLM",
@@ -55,6 +57,11 @@ MODELS = {
     "falcon_sequential": (
         "FalconForCausalLM",
         transformers.FalconConfig(**PLAIN, multi_query=False, parallel_attn=False, bias=True),
+    ),
+    "falcon_alibi": ("FalconForCausalLM", transformers.FalconConfig(**PLAIN, multi_query=False, parallel_attn=False, alibi=True)),
+    "stablelm": (
+        "StableLmForCausalLM",
+        transformers.StableLmConfig(**PLAIN, num_key_value_heads=2, qk_layernorm=True, partial_rotary_factor=0.4),
     ),
     "mpt": (
         "MptForCausalLM",

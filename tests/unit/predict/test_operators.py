@@ -38,7 +38,7 @@ def test_each_kind_of_work_goes_to_its_model() -> None:
     h200 = machine(node="dgx-h200")
     reduce = Collective(name="all_reduce", message_bytes=1e8, group_size=8)
     chain = MemoryChain(passes=(PASS, PASS))
-    assert h200.estimate(FLAT) == estimate_gemm(FLAT, h200.gpu)
+    assert h200.estimate(FLAT) == estimate_gemm(FLAT, h200.gpu, h200.profile)
     assert h200.estimate(PASS) == estimate_memory(PASS, h200.gpu, h200.profile)
     assert h200.estimate(chain) == estimate_memory(chain, h200.gpu, h200.profile)
     assert h200.estimate(reduce) == estimate_collective(reduce, h200.node, h200.profile)
@@ -54,7 +54,7 @@ def test_a_collective_on_a_lone_gpu_is_refused() -> None:
 def test_busy_kernels_slow_down_at_the_power_limit() -> None:
     """H200: products at 770 to 807 TFLOP/s run 1.15 to 1.23 times as long in a long run; misaligned and flat ones keep their clock."""
     h200 = machine()
-    burst, sustained = estimate_gemm(BIG, h200.gpu), h200.estimate(BIG)
+    burst, sustained = estimate_gemm(BIG, h200.gpu, h200.profile), h200.estimate(BIG)
     factor = sustained.time_s / burst.time_s
     assert 1.15 < factor < 1.24
     assert sustained.low_s / burst.low_s == pytest.approx(factor) == pytest.approx(sustained.high_s / burst.high_s)
@@ -63,7 +63,7 @@ def test_busy_kernels_slow_down_at_the_power_limit() -> None:
     assert sustained.reasons == (*burst.reasons, f"power limit +{factor - 1:.0%}")
     assert sustained.limit_s == burst.limit_s
     for work in (MISALIGNED, FLAT):
-        assert h200.estimate(work) == estimate_gemm(work, h200.gpu)
+        assert h200.estimate(work) == estimate_gemm(work, h200.gpu, h200.profile)
 
 
 def test_the_droop_grows_from_its_threshold() -> None:
@@ -92,7 +92,7 @@ def test_experts_in_one_kernel_are_a_batched_product() -> None:
 
 def test_experts_in_a_loop_take_the_sum_of_their_products() -> None:
     h200 = machine()
-    one = estimate_gemm(Gemm(m=2048, n=14336, k=4096), h200.gpu)
+    one = estimate_gemm(Gemm(m=2048, n=14336, k=4096), h200.gpu, h200.profile)
     loop = h200.estimate(replace(EXPERTS, is_loop=True))
     part = power_part(loop)
     assert part is not None

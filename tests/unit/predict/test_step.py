@@ -8,8 +8,10 @@ from dataclasses import replace
 import pytest
 
 import shapewright as sw
+from shapewright.hardware.load import load_gpu
 from shapewright.predict.estimate import Estimate, Provenance, TimePart
 from shapewright.predict.explanation import Explanation, OperatorTime
+from shapewright.predict.profiles import load_profile
 from shapewright.predict.step import num_launches, overall_provenance
 
 GPT3 = sw.load_shape("gpt3-2.7b")
@@ -136,7 +138,7 @@ def test_runtimes_are_ordered(model: str, phase: str) -> None:
     graph, eager, compiled = (sw.explain(model, "h200", phase=phase, runtime=name).step for name in ("graph", "eager", "compiled"))
     assert eager.time_s == max(eager.gpu_s, eager.host_s) >= graph.time_s
     assert eager.gpu_s == graph.gpu_s and graph.host_s == compiled.host_s == 0
-    assert compiled.time_s < 1.01 * graph.time_s
+    assert compiled.time_s < graph.time_s
     assert compiled.num_launches < graph.num_launches == eager.num_launches
     assert compiled.flops == graph.flops
 
@@ -146,7 +148,9 @@ def test_eager_decode_waits_for_the_host() -> None:
     eager, graph = (sw.explain(LLAMA, "h200", phase="decode", micro_batch=1, context=512, runtime=name) for name in ("eager", "graph"))
     assert 35 < eager.step.tokens_per_s < 65
     assert eager.step.host_s == eager.step.time_s
-    assert eager.step.low_s == eager.step.high_s == eager.step.host_s
+    spread = load_profile(load_gpu("h200")).spreads["host"]
+    assert eager.step.low_s == pytest.approx(eager.step.host_s * spread.low)
+    assert eager.step.high_s == pytest.approx(eager.step.host_s * spread.high)
     assert graph.step.tokens_per_s > 2.5 * eager.step.tokens_per_s
     weights_s = 2 * 6.607e9 / graph.gpu.memory_bytes_per_s  # all but the input embedding, read once a token
     compiled = sw.explain(LLAMA, "h200", phase="decode", micro_batch=1, context=512, runtime="compiled")

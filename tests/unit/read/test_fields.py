@@ -76,7 +76,8 @@ def test_every_scalar_field_has_a_flag_type() -> None:
     assert OVERRIDABLE["norm"] is str
     assert OVERRIDABLE["final_softcap"] is float
     assert OVERRIDABLE["kv_lora_rank"] is int and OVERRIDABLE["has_expert_bias"] is bool
-    assert not {"name", "attention_pattern", "moe", "latent_attention"} & OVERRIDABLE.keys()
+    assert OVERRIDABLE["attention_pattern"] is str  # written as sliding,full
+    assert not {"name", "moe", "latent_attention"} & OVERRIDABLE.keys()
 
 
 def test_overrides_reach_experts_and_latent_attention() -> None:
@@ -97,6 +98,57 @@ def test_overrides_add_experts_and_windows_to_a_dense_model() -> None:
     assert notes == ("all layers become sliding (the model had no sliding layer)",)
     with pytest.raises(InputError, match="moe_intermediate_size is given, but the model has no mixture of experts"):
         apply_overrides(dense, {"moe_intermediate_size": 64})
+
+
+def test_a_pattern_is_written_as_text() -> None:
+    dense = catalogue.load("llama-2-7b").shape
+    changed, notes = apply_overrides(dense, {"attention_pattern": "sliding, full", "sliding_window": 512})
+    assert (changed.attention_pattern, changed.sliding_window, notes) == (("sliding", "full"), 512, ())
+    assert shape_from_fields(**FOUR, attention_pattern=["full", "sliding"], sliding_window=9).shape.attention_pattern == ("full", "sliding")
+    with pytest.raises(InputError, match="attention_pattern holds 'global'; expected full and sliding") as caught:
+        apply_overrides(dense, {"attention_pattern": "global,full"})
+    assert caught.value.field == "attention_pattern"
+
+
+def test_the_width_of_a_model_of_experts_alone_is_theirs() -> None:
+    mixtral = catalogue.load("mixtral-8x7b").shape
+    changed, notes = apply_overrides(mixtral, {"intermediate_size": 7168})
+    assert changed.moe is not None and changed.moe.moe_intermediate_size == 7168
+    assert changed.num_params < 0.6 * mixtral.num_params
+    assert notes == ("intermediate_size sets the experts' moe_intermediate_size too: every layer is routed",)
+    for changes in ({"intermediate_size": 7168, "moe_intermediate_size": 64}, {"intermediate_size": 7168}):
+        model = mixtral if len(changes) == 2 else catalogue.load("qwen3-30b-a3b").shape
+        with pytest.raises(InputError, match="the model has none; give --moe-intermediate-size alone"):
+            apply_overrides(model, changes)
+    # Where dense layers are left, the width is theirs.
+    deepseek, notes = apply_overrides(catalogue.load("deepseek-v2-lite").shape, {"intermediate_size": 8192})
+    assert (deepseek.intermediate_size, deepseek.moe and deepseek.moe.moe_intermediate_size, notes) == (8192, 1408, ())
+
+
+def test_a_head_of_latent_attention_is_set_by_its_parts() -> None:
+    with pytest.raises(InputError, match="is qk_nope_head_dim \\+ qk_rope_head_dim; give --qk-nope-head-dim"):
+        apply_overrides(catalogue.load("deepseek-v2-lite").shape, {"head_dim": 100})
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "note"),
+    [
+        ("deepseek-v2-lite", {"num_key_value_heads": 2}, "num_key_value_heads 2 does not apply: latent attention has no such part"),
+        ("gpt2", {"rotary_dim": 8}, "rotary_dim 8 does not apply: positions are not rotary"),
+        ("gpt2", {"is_gate_up_fused": True}, "is_gate_up_fused True does not apply: the MLP has no gate"),
+        ("gpt2", {"vocab_size": 50257}, "vocab_size 50257 changes nothing: the model has it already"),
+        ("mixtral-8x7b", {"num_experts": 8}, "num_experts 8 changes nothing: the model has it already"),
+        ("llama-2-7b", {"num_parallel_norms": 2}, "num_parallel_norms 2 does not apply: attention and MLP are not parallel"),
+    ],
+)
+def test_overrides_without_effect_are_said(model: str, changes: dict[str, Any], note: str) -> None:
+    before = catalogue.load(model).shape
+    changed, notes = apply_overrides(before, changes)
+    assert (changed.num_params, notes) == (before.num_params, (note,))
+
+
+def test_fields_that_do_not_apply_to_a_model_of_flags_are_said() -> None:
+    assert shape_from_fields(**FOUR, rotary_dim=8).notes[-1] == "rotary_dim 8 does not apply: positions are not rotary"
 
 
 def test_overrides_say_what_they_move() -> None:

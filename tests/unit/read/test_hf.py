@@ -363,3 +363,24 @@ def test_any_values_give_a_shape_or_an_input_error(model_type: str, changes: dic
         assert "\n" not in str(error)
         assert len(str(error)) < 400
         str(error).encode()
+
+
+def test_experts_of_a_token_in_either_spelling():
+    mixtral = {**LLAMA, "model_type": "mixtral", "num_local_experts": 8}
+    assert read(mixtral, num_experts_per_token=3) == read(mixtral, num_experts_per_tok=3)
+    with pytest.raises(InputError, match="num_experts_per_tok is 2 but num_experts_per_token is 3; both name the same thing"):
+        read(mixtral, num_experts_per_tok=2, num_experts_per_token=3)
+
+
+def test_a_misspelled_key_whose_default_is_taken_is_said():
+    located = load_json(
+        json.dumps({**LLAMA, "num_key_value_head": 1, "num_key_value_heads": 2, "attention_biases": True}, indent=1), where="c"
+    )
+    notes = shape_from_hf(located.values, name="tiny", where="c", lines=located.lines).notes
+    assert notes == ("c:12: 'attention_biases' is not read; is attention_bias meant? its default is taken",)
+
+
+@pytest.mark.parametrize("model_type", sorted(set(FAMILIES) - {"electra", "deepseek_v2"}))
+def test_no_key_of_transformers_itself_looks_misspelled(model_type: str):
+    config = transformers.AutoConfig.for_model(model_type).to_dict()
+    assert not [note for note in shape_from_hf(config, name="tiny").notes if "is not read" in note]

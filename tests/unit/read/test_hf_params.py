@@ -96,6 +96,7 @@ CASES: tuple[Case, ...] = (
     ("smollm3", "plain", GROUPED | {"num_hidden_layers": 4}),
     ("stablelm", "sequential", GROUPED | {"use_qkv_bias": True}),
     ("stablelm", "parallel", GROUPED | {"use_parallel_residual": True, "partial_rotary_factor": 0.5}),
+    ("stablelm", "normed", GROUPED | {"qk_layernorm": True}),
     ("starcoder2", "plain", GROUPED | {"sliding_window": 16}),
     ("starcoder2", "without bias", GROUPED | {"use_bias": False}),
     ("cohere", "plain", GROUPED),

@@ -157,6 +157,73 @@ def test_words_of_the_shell(word: str, width: int) -> None:
     assert shape_from_megatron(script, name="x", where="run.sh").shape.hidden_size == width
 
 
+@pytest.mark.parametrize(
+    "end",
+    ["2>&1 | tee log", "2> err.log", "> log 2>&1", ">> log", "&> log", "&>log", "< /dev/null", "| tee log", "|tee log", "&", "; echo 1",
+     "&& echo 1", "|| exit 1", "2>&1|tee log", "1>log"],
+)  # fmt: skip
+@pytest.mark.parametrize("way", ["{}", 'cmd="{}"\neval $cmd', 'cmd="{}"\neval "$cmd"', 'cmd="{}"\n$cmd', 'bash -c "{}"', 'ONLY="{}"'])
+@pytest.mark.parametrize("last", ["--vocab-size 1000", "--micro-batch-size 2", "--disable-bias-linear"])
+def test_what_ends_a_command_is_no_value(end: str, way: str, last: str) -> None:
+    flags = " ".join([*BASE, *(["--vocab-size", "1000"] if "vocab" not in last else [])])
+    loaded = shape_from_megatron(way.format(f"python pretrain_gpt.py {flags} {last} {end}"), name="x", where="run.sh")
+    assert (loaded.shape.vocab_size, loaded.shape.num_hidden_layers) == (1024, 4)
+    assert loaded.workload.get("micro_batch") == (2 if "micro" in last else None)
+    assert loaded.shape.has_mlp_bias == ("bias" not in last)
+
+
+def test_flags_behind_a_redirection_still_count() -> None:
+    script = f"python x.py {' '.join(BASE)} > log 2>&1 --vocab-size 1000 --data-path <path> --kv-channels 128 --save <path to> --swiglu\n"
+    shape = shape_from_megatron(script, name="x", where="run.sh").shape
+    assert (shape.vocab_size, shape.head_dim, shape.is_gated) == (1024, 128, True)
+
+
+def test_a_variable_of_several_commands_is_cut_at_each() -> None:
+    script = f'run="cd $DIR && python x.py {" ".join(BASE)} --vocab-size 1000; python y.py --hidden-size 64"\neval $run\n'
+    shape = shape_from_megatron(script, name="x", where="run.sh").shape
+    assert (shape.hidden_size, shape.vocab_size) == (1024, 1024)
+
+
+def test_values_that_are_too_many_are_not_joined() -> None:
+    with pytest.raises(InputError, match=r"run.sh:1: --hidden-size is \[1024, 2\]; expected a positive integer"):
+        shape_from_megatron(f"x.py {' '.join(BASE)} --hidden-size 1024 2", name="x", where="run.sh")
+    loaded = shape_from_megatron(f"x.py {' '.join(BASE)} --micro-batch-size 2 3 --rampup-batch-size 16 16 5859", name="x", where="run.sh")
+    assert dict(loaded.workload) == {}
+    assert any("left out of the workload: micro_batch is [2, 3]" in note for note in loaded.notes)
+    # What only the shell knows may be further flags or nothing.
+    extra = shape_from_megatron(f"x.py {' '.join(BASE)} --vocab-size 1000 $MORE --swiglu $OPTIM $1", name="x", where="run.sh").shape
+    assert (extra.vocab_size, extra.is_gated) == (1024, True)
+
+
+@pytest.mark.parametrize(
+    ("more", "workload"),
+    [
+        ("--checkpoint-activations", {"recompute": "full"}),
+        ("--recompute-activations", {"recompute": "selective"}),
+        ("--recompute-granularity full", {"recompute": "full"}),
+        ("--use-distributed-optimizer", {"zero": 1}),
+        ("--zero-stage=3 --deepspeed", {"zero": 3}),
+        ("--expert-model-parallel-size 4", {"data_parallel": 4, "expert_parallel": 4}),
+    ],
+)
+def test_flags_of_the_run_become_the_workload(more: str, workload: dict[str, object]) -> None:
+    assert dict(shape_from_megatron(argv(*more.split()), name="x", where="arguments").workload) == workload
+
+
+@pytest.mark.parametrize(
+    ("words", "vocabulary", "note"),
+    [
+        (["--tokenizer-type", "Llama2Tokenizer"], 32000, "Llama2Tokenizer 32000"),
+        (["--tokenizer-type", "Llama3Tokenizer"], 128256, "Llama3Tokenizer 128256"),
+        (["pretrain_bert.py", "--vocab-file", "$V"], 30592, "BERT's vocabulary, since no other is named, 30522"),
+    ],
+)
+def test_vocabularies_that_a_name_identifies(words: list[str], vocabulary: int, note: str) -> None:
+    loaded = shape_from_megatron([*words, *BASE], name="x", where="arguments")
+    assert loaded.shape.vocab_size == vocabulary
+    assert any(note in text for text in loaded.notes)
+
+
 def test_sums_that_are_not_of_integers_stay_unknown() -> None:
     for word in ("$((1 if 1 else 2))", "$((1if 1else 2))", "$((2**70))", "$((1/0))", "$((A.b))", "$((f(2)))"):
         with pytest.raises(InputError, match="which only the shell knows"):

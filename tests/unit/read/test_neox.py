@@ -60,6 +60,39 @@ def test_what_is_said_about_the_run_becomes_workload_defaults() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("lines", "workload", "replicas", "global_batch"),
+    [
+        # GPT-NeoX-20B: 96 GPUs are 12 replicas of 2 x 4
+        ("train_micro_batch_size_per_gpu: 4\ngradient_accumulation_steps: 32\n", {"micro_batch": 4, "global_batch": 128}, 12, 1536),
+        ("train_micro_batch_size_per_gpu: 4\ngas: 2\n", {"micro_batch": 4, "global_batch": 8}, 3, 24),
+        ("train_batch_size: 24\ntrain_micro_batch_size_per_gpu: 3\n", {"micro_batch": 3, "global_batch": 24}, 2, 24),
+        ("train_batch_size: 24\ngas: 3\n", {"micro_batch": 8, "global_batch": 24}, 1, 24),
+        (
+            "train_batch_size: 24\ntrain_micro_batch_size_per_gpu: 3\ngas: 2\n",
+            {"micro_batch": 3, "global_batch": 24, "data_parallel": 4}, 4, 24,
+        ),
+        ("gradient_accumulation_steps: auto\ntrain_micro_batch_size_per_gpu: 4\n", {"micro_batch": 4}, 2, None),
+    ],
+)  # fmt: skip
+def test_passes_that_accumulate_make_the_global_batch(
+    lines: str, workload: dict[str, int], replicas: int, global_batch: int | None
+) -> None:
+    loaded = shape_from_neox(MINIMAL + lines, name="x")
+    assert dict(loaded.workload) == workload
+    assert loaded.workload_with({"data_parallel": replicas}).get("global_batch") == global_batch
+
+
+def test_experts_spread_over_gpus_need_as_many_replicas() -> None:
+    loaded = shape_from_neox(MINIMAL + "moe_num_experts: 8\nmoe_expert_parallel_size: 4\n", name="x")
+    assert dict(loaded.workload) == {"data_parallel": 4, "expert_parallel": 4}
+    assert "data_parallel 4: the fewest replicas that expert_parallel 4 needs" in loaded.notes
+
+
+def test_a_norm_without_parameters() -> None:
+    assert shape_from_neox(MINIMAL + "norm: non_parametric_layernorm\n", name="x").shape.norm == "nonparametric"
+
+
 def test_an_unusable_workload_value_is_a_note() -> None:
     loaded = shape_from_neox(MINIMAL + "train_micro_batch_size_per_gpu: auto\nprecision: bfloat16\n", name="x")
     assert dict(loaded.workload) == {"dtype": "bf16"}

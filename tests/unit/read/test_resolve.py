@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +179,29 @@ def test_what_is_not_found_says_what_was_looked_for(source: object, message: str
 def test_files_that_are_no_configuration(file: str, content: bytes, message: str) -> None:
     Path(file).write_bytes(content)
     assert refusal(file).startswith(message)
+
+
+def test_a_loop_of_links_and_a_link_to_nothing() -> None:
+    Path("loop").symlink_to("loop")
+    Path("dangling").symlink_to("absent")
+    for source in ("loop", Path("loop"), "loop/config.json"):
+        assert refusal(source).endswith("cannot be read (too many levels of symbolic links); check the path")
+    assert refusal("dangling") == "no file 'dangling'; check the path"
+
+
+def test_a_folder_and_a_file_that_may_not_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Denied by hand, since the tests may run as a user who may read everything."""
+    Path("locked").mkdir()
+    stat = Path.stat
+
+    def denied(self: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if "locked/" in str(self):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+        return stat(self, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(Path, "stat", denied)
+    assert refusal("locked") == "the folder 'locked' cannot be read (permission denied); check its permissions"
+    assert refusal("locked/config.json") == "'locked/config.json' cannot be read (permission denied); check the path"
 
 
 def test_unknown_overrides_are_refused() -> None:

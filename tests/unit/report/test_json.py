@@ -89,6 +89,14 @@ def test_latencies_belong_to_their_phase(make_explanation) -> None:
         assert step[key] == step["time_s"]
 
 
+def test_the_step_says_whether_it_waits_for_the_host(make_explanation) -> None:
+    answer = make_explanation()
+    assert explain_document(answer)["step"]["bound_by"] == "gpu"
+    waiting = explain_document(replace(answer, step=replace(answer.step, time_s=0.05, host_s=0.05)))
+    assert waiting["step"]["bound_by"] == "host"
+    validate(waiting)
+
+
 def test_memory_is_bytes_that_add_up(make_explanation) -> None:
     memory = explain_document(make_explanation())["memory"]
     held = sum(value for key, value in memory.items() if key.endswith("_bytes") and key not in ("total_bytes", "gpu_bytes"))

@@ -31,6 +31,28 @@ def test_remarks_wrap_with_their_indent() -> None:
     assert lines[2:] == ["      one two three", "      four five"]
 
 
+def test_columns_beyond_the_page_follow_on_a_second_line() -> None:
+    rows = (Row(cells=("a", "1", "22", "333"), remark="why"), Row(cells=("bb", "4", "5", "6")))
+    assert format_table(("n", "one", "two", "three"), [Block(rows=rows)], "<>>>", width=12, indent=2) == [
+        "n   one  two", "    three", "a     1   22", "      333", "  why", "bb    4    5", "        6",
+    ]  # fmt: skip
+
+
+def test_a_long_word_stands_alone_and_whole() -> None:
+    address = "https://example.org/a/long/address"
+    assert format_pairs([("label", f"see {address} page 3"), ("b", "c")], 36) == ["label  see", "  " + address, "       page 3", "b      c"]
+    assert format_pairs([("source", "https://example.org")], 20) == ["source", "    https://example.org"[3:]]
+
+
+def test_text_goes_below_labels_that_leave_no_room() -> None:
+    assert format_pairs([("a_very_long_label", "one two three"), ("b", "c")], 24) == [
+        "a_very_long_label",
+        "    one two three",
+        "b",
+        "    c",
+    ]
+
+
 def test_pairs_hang_beside_their_label() -> None:
     assert format_pairs([("a", "one two three four five six"), ("label", "x")], 27) == [
         "a      one two three four",

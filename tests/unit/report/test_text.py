@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from shapewright.report.cost import token_cost
+from shapewright.report.step import step_bound_by
 from shapewright.report.text import explain_text
 from shapewright.workload import Workload
 
@@ -44,9 +45,9 @@ def test_sections_carry_their_total(make_explanation) -> None:
 
 def test_summary_of_a_training_step(make_explanation) -> None:
     flat = " ".join(explain_text(make_explanation()).split())
-    assert "forward 400 us, 50.0 TFLOP/s; backward 800 us, 50.0 TFLOP/s; 4 of them" in flat
-    assert "20.0 ms, 19.0 ms to 22.0 ms (10th to 90th percentile); GPU 20.0 ms; 24 launches" in flat
-    assert "409,600 tokens/s, 50.0 TFLOP/s, MFU 50.0 %" in flat
+    assert "forward 400 us at 50.0 TFLOP/s; backward 800 us at 50.0 TFLOP/s; 4 such layers" in flat
+    assert "step 20.0 ms (19.0 ms to 22.0 ms, 10th to 90th percentile); 24 launches throughput" in flat
+    assert "409,600 tokens/s, 50.0 TFLOP/s, MFU 50.0 % of the 100.0 TFLOP/s peak memory" in flat
     assert "10.0 GB of 16.0 GB a GPU, fits: parameters 1.00 GB, gradients 1.00 GB" in flat
     assert "datasheet: the analytic model on datasheet numbers" in flat
     assert "TTFT" not in flat and "TPOT" not in flat
@@ -84,10 +85,53 @@ def test_cost_counts_every_gpu(make_explanation) -> None:
 
 def test_host_time_and_bubbles_are_shown_where_there_are_any(make_explanation) -> None:
     answer = make_explanation()
-    waiting = replace(answer, step=replace(answer.step, host_s=0.05, bubble_s=0.001))
-    assert "GPU 20.0 ms, host 50.0 ms, pipeline bubble 1.00 ms" in " ".join(explain_text(waiting).split())
+    busy = replace(answer, step=replace(answer.step, host_s=0.005, bubble_s=0.001))
+    assert "GPU 20.0 ms; host 5.00 ms; pipeline bubble 1.00 ms; 24 launches" in " ".join(explain_text(busy).split())
+
+
+def test_a_step_that_waits_for_the_host_says_so(make_explanation) -> None:
+    answer = make_explanation()
+    waiting = replace(answer, step=replace(answer.step, time_s=0.048, host_s=0.048))
+    assert "host-bound: 24 launches x 2.00 ms = 48.0 ms; GPU 20.0 ms alone" in " ".join(explain_text(waiting).split())
+    assert step_bound_by(waiting.step) == "host" and step_bound_by(answer.step) == "gpu"
+
+
+def test_the_largest_operators_are_named_once_at_the_end(make_explanation) -> None:
+    answer = make_explanation()
+    shares = {"qkv": 0.1, "scores": 0.3, "experts": 0.05, "norm": 0.02, "attention": 0.4, "gradients": 0.13}
+    operators = tuple(replace(timed, share=shares[timed.operator.name]) for timed in answer.operators)
+    flat = " ".join(explain_text(replace(answer, operators=operators), width=100).split())
+    assert "most time attention 40.0 %, scores 30.0 %, gradients 13.0 %, qkv 10.0 %, experts 5.0 % layer" in flat
+
+
+def test_a_long_name_has_a_line_of_its_own(make_explanation) -> None:
+    answer = make_explanation()
+    long = "attention_input_all_reduce_backward_of_a_long_name"
+    first, *others = answer.operators
+    renamed = replace(answer, operators=(replace(first, operator=replace(first.operator, name=long)), *others))
+    lines = explain_text(renamed).splitlines()
+    row = lines.index("  " + long)
+    assert lines[row + 1].split()[:2] == ["4", "100"]
+
+
+def test_a_narrow_page_keeps_every_fact(make_explanation) -> None:
+    text = explain_text(make_explanation(), width=40)
+    assert max(map(len, text.splitlines())) <= 40
+    assert "compute bound; 8192 x 1536 x 512 NT; 12.9 GFLOP, 35.1 MB" in " ".join(text.split())
+    many = replace(make_explanation().operators[0].operator, name="a_name_that_leaves_no_room", count=10**9)
+    answer = make_explanation()
+    crowded = replace(answer, operators=(replace(answer.operators[0], operator=many), *answer.operators[1:]))
+    assert "compute bound; 1000000000 calls; 8192" in " ".join(explain_text(crowded, width=40).split())
+
+
+def test_shares_line_up(make_explanation) -> None:
+    answer = make_explanation()
+    first, *others = answer.operators
+    text = explain_text(replace(answer, operators=(replace(first, share=0.0003), *others)))
+    ends = {match.end() for line in text.splitlines() if (match := re.match(r"  (qkv|scores|norm) .* (<?\d+\.\d) %  ", line))}
+    assert len(ends) == 1 and "<0.1 %" in text
 
 
 def test_the_fitted_micro_batch_is_named(make_explanation) -> None:
     assert "largest micro-batch that fits: 7" in " ".join(explain_text(make_explanation(), largest_micro_batch=7).split())
-    assert "not even one sequence fits" in explain_text(make_explanation(), largest_micro_batch=0)
+    assert "not even micro-batch 1 fits" in explain_text(make_explanation(), largest_micro_batch=0)

@@ -29,6 +29,11 @@ def test_percent(share: float, text: str) -> None:
     assert units.percent(share) == text
 
 
+@pytest.mark.parametrize(("share", "text"), [(0.0, "0.0 %"), (0.0003, "<0.1 %"), (0.0006, "0.1 %"), (0.0423, "4.2 %"), (1.0, "100.0 %")])
+def test_percent_of_a_column_has_one_decimal(share: float, text: str) -> None:
+    assert units.column_percent(share) == text
+
+
 def test_rates_stay_in_teraflops_so_that_they_compare() -> None:
     assert units.flops_per_s(165.741e12) == "165.7 TFLOP/s"
     assert units.flops_per_s(1.4321e15) == "1432.1 TFLOP/s"
