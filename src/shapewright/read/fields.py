@@ -8,7 +8,7 @@ Errors: `InputError` for an absent, unknown or impossible field.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, replace
 from types import MappingProxyType, NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -150,10 +150,11 @@ def _windows(pattern: tuple[str, ...], changes: Mapping[str, Any]) -> dict[str, 
     return {"attention_pattern": ("sliding",)} if is_alone and "sliding" not in pattern else {}
 
 
-def apply_overrides(shape: ModelShape, changes: Mapping[str, Any]) -> tuple[ModelShape, tuple[str, ...]]:
+def apply_overrides(shape: ModelShape, changes: Mapping[str, Any], *, stand_ins: Sequence[str] = ()) -> tuple[ModelShape, tuple[str, ...]]:
     """`shape` with scalar fields, and fields of its experts and latent attention, changed; and a note for each field moved along.
 
-    A value of None leaves its field alone. What would be without effect is refused where another field is meant, else noted.
+    A value of None leaves its field alone. `stand_ins` are fields of `changes` that `shape` has from them already. What
+    would be without effect is refused where another field is meant, else noted.
     """
     changes, redirections = redirected(shape, _parsed(changes))
     own: dict[str, Any] = {name: value for name, value in changes.items() if name in _FIELDS_OF_SHAPE}
@@ -170,5 +171,6 @@ def apply_overrides(shape: ModelShape, changes: Mapping[str, Any]) -> tuple[Mode
         own.setdefault("num_key_value_heads", own.get("num_attention_heads", shape.num_attention_heads))
     windows = _windows(shape.attention_pattern, changes)
     changed, notes = override(shape, **own, **windows)
+    repeated = {name: value for name, value in changes.items() if name not in stand_ins}
     widened = ("all layers become sliding (the model had no sliding layer)" for _ in windows)
-    return changed, (*redirections, *notes, *widened, *idle_notes(changed, changes), *repeated_notes(shape, changes))
+    return changed, (*redirections, *notes, *widened, *idle_notes(changed, changes), *repeated_notes(shape, repeated))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..errors import InputError, shown
@@ -64,9 +65,12 @@ def shape_from_megatron(source: str | Sequence[str], *, name: str, where: str, k
     notes: list[str] = []
     arguments = _launch(source, where, notes) if isinstance(source, str) else [Argument(str(word), None) for word in source]
     entries = _flags(arguments, where)
-    for field, flag in _STAND_INS.items():
-        if field in (known or {}) and (flag not in entries or _is_unknown(entries[flag].value)):
-            entries[flag] = Entry(value=(known or {})[field], line=None, file=where)
+    stand_ins = {
+        field: flag
+        for field, flag in _STAND_INS.items()
+        if field in (known or {}) and (flag not in entries or _is_unknown(entries[flag].value))
+    }
+    entries |= {flag: Entry(value=(known or {})[field], line=None, file=where) for field, flag in stand_ins.items()}
     keys = Keys(entries=entries, origin=where, style="--{}")
     programs = {argument.text.rsplit("/", 1)[-1] for argument in arguments}
     for word in [flag for flag in _REFUSED if keys.first(flag)] + [program for program in _REFUSED_PROGRAMS if program in programs]:
@@ -76,7 +80,7 @@ def shape_from_megatron(source: str | Sequence[str], *, name: str, where: str, k
         value = keys.get(flag)
         if value is True or (value is not None and value != 1):  # a size of 1 switches nothing on
             notes.append(f"{keys.where(flag)}: {keys.written(flag)}: left out: {what}")
-    return _shape(keys, name, "pretrain_bert.py" in programs, notes)
+    return replace(_shape(keys, name, "pretrain_bert.py" in programs, notes), stand_ins=tuple(stand_ins))
 
 
 def _launch(text: str, where: str, notes: list[str]) -> list[Argument]:

@@ -45,7 +45,7 @@ def load(source: object, *, overrides: Mapping[str, Any] | None = None) -> Loade
     loaded = _load(source, given)
     if not given:
         return loaded
-    shape, notes = apply_overrides(loaded.shape, given)
+    shape, notes = apply_overrides(loaded.shape, given, stand_ins=loaded.stand_ins)
     lines = {field: line for field, line in loaded.lines.items() if getattr(shape, field, None) == getattr(loaded.shape, field, None)}
     return replace(loaded, shape=shape, lines=lines, notes=loaded.notes + notes)
 

@@ -31,6 +31,8 @@ class LoadedShape:
     files: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     workload: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     num_micro_batches: int | None = None
+    stand_ins: tuple[str, ...] = ()
+    """Fields that the caller gave in place of what the file leaves to the shell."""
 
     def workload_with(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
         """`workload` beside the fields that were `given` otherwise: counted passes make a global batch of those sizes."""

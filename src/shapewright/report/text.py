@@ -140,11 +140,14 @@ def _cost(cost: TokenCost | None) -> list[tuple[str, str]]:
 
 
 _TRUST = {
-    "datasheet": "the analytic model on datasheet numbers; no measurement of this GPU went into the weakest part",
-    "calibrated": "the analytic model with constants fitted to measurements",
     "measured": "measured on this GPU",
+    "calibrated": "by constants fitted to measurements of this GPU",
+    "datasheet": "by constants carried over from another GPU and scaled by the datasheet",
 }
 
 
 def _trust(explanation: Explanation) -> list[tuple[str, str]]:
-    return [("provenance", f"{explanation.provenance}: {_TRUST[explanation.provenance]}")]
+    """The weakest provenance, and how much of the time each makes up."""
+    shares = {name: sum(time.share for time in explanation.operators if time.estimate.provenance == name) for name in _TRUST}
+    parts = [f"{units.percent(share)} of the time {_TRUST[name]}" for name, share in shares.items() if share]
+    return [("provenance", f"{explanation.provenance}: {', '.join(parts)}")]

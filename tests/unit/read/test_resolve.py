@@ -133,6 +133,9 @@ def test_overrides_stand_in_for_what_a_script_leaves_to_the_shell() -> None:
     Path("run.sh").write_text(MEGATRON.replace("64", "$HIDDEN"))
     assert "--hidden-size is '$HIDDEN', which only the shell knows" in refusal("run.sh")
     assert load_shape("run.sh", hidden_size=128).intermediate_size == 512
+    assert not [note for note in load("run.sh", overrides={"hidden_size": 128}).notes if "hidden_size" in note]
+    repeated = load("run.sh", overrides={"hidden_size": 128, "num_attention_heads": 4}).notes
+    assert "num_attention_heads 4 changes nothing: the model has it already" in repeated
 
 
 @pytest.mark.parametrize(
