@@ -49,7 +49,7 @@ def test_summary_of_a_training_step(make_explanation) -> None:
     assert "step 20.0 ms (19.0 ms to 22.0 ms, 10th to 90th percentile); 24 launches throughput" in flat
     assert "409,600 tokens/s, 50.0 TFLOP/s, MFU 50.0 % of the 100.0 TFLOP/s peak memory" in flat
     assert "10.0 GB of 16.0 GB a GPU, fits: parameters 1.00 GB, gradients 1.00 GB" in flat
-    assert "datasheet: the analytic model on datasheet numbers" in flat
+    assert "datasheet: 100 % of the time by constants carried over from another GPU and scaled by the datasheet" in flat
     assert "TTFT" not in flat and "TPOT" not in flat
 
 
