@@ -65,7 +65,7 @@ def _product(gpu: Gpu, profile: Profile, dtype: str) -> Product:
     found = load_dtype(dtype)
     rates = Rates(
         num_sms=gpu.num_sms, flops_per_s=gpu.peak_flops_per_s(found.name), bytes_per_s=gpu.memory_bytes_per_s,
-        size_bytes=found.size_bytes, output_bytes=found.output_bytes,
+        size_bytes=found.size_bytes, output_bytes=found.output_bytes, vector_bytes=gpu.alignment_bytes,
     )  # fmt: skip
     return Product(gpu=gpu, profile=profile, dtype=found.name, rates=rates)
 
@@ -143,7 +143,7 @@ def estimate_gemm(gemm: Gemm, gpu: Gpu, profile: Profile) -> Estimate:
 
 
 def _class_of(gemm: Gemm, product: Product) -> str:
-    return CLASSES[gemm_class(gemm, product.rates.size_bytes)[0]]
+    return CLASSES[gemm_class(gemm, product.rates.size_bytes, product.rates.vector_bytes)[0]]
 
 
 class _Batch:
@@ -158,7 +158,8 @@ class _Batch:
 
     def predict(self) -> None:
         """Fill the arrays."""
-        code, pattern = class_codes(*self.sizes, self.layout, self.product.rates.size_bytes)
+        rates = self.product.rates
+        code, pattern = class_codes(*self.sizes, self.layout, rates.size_bytes, vector_bytes=rates.vector_bytes)
         for index in np.unique(code):
             menu = self.product.menu(CLASSES[int(index)])
             rows = np.flatnonzero(code == index)

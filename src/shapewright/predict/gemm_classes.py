@@ -33,14 +33,16 @@ _PATTERNS = np.array(
 )
 
 
-def vector_size(size_bytes: int) -> int:
-    """Elements of `size_bytes` in one vector load."""
-    return max(VECTOR_BYTES // size_bytes, 1)
+def vector_size(size_bytes: int, vector_bytes: int = VECTOR_BYTES) -> int:
+    """Elements of `size_bytes` in one vector load of `vector_bytes` (a GPU's `alignment_bytes`), as a power of two."""
+    return 1 << (max(vector_bytes // size_bytes, 1).bit_length() - 1)
 
 
-def class_codes(batch: Array, m: Array, n: Array, k: Array, layout: Array, size_bytes: int) -> tuple[Array, Array]:
+def class_codes(
+    batch: Array, m: Array, n: Array, k: Array, layout: Array, size_bytes: int, *, vector_bytes: int = VECTOR_BYTES
+) -> tuple[Array, Array]:
     """Index into `CLASSES` and into the patterns, for integer arrays and layout codes."""
-    vector = vector_size(size_bytes)
+    vector = vector_size(size_bytes, vector_bytes)
     operands, output = leading_alignments(m, n, k, layout, vector)
     worst = np.minimum(operands, output)
     batched = (batch > 1).astype(np.int64)
@@ -50,10 +52,10 @@ def class_codes(batch: Array, m: Array, n: Array, k: Array, layout: Array, size_
     return code, pattern
 
 
-def gemm_class(gemm: Gemm, size_bytes: int) -> tuple[int, int]:
+def gemm_class(gemm: Gemm, size_bytes: int, vector_bytes: int = VECTOR_BYTES) -> tuple[int, int]:
     """Class and pattern index of one product."""
     b, m, n, k, layout = (np.array([value]) for value in (gemm.batch, gemm.m, gemm.n, gemm.k, LAYOUT_CODES[gemm.layout]))
-    code, pattern = class_codes(b, m, n, k, layout, size_bytes)
+    code, pattern = class_codes(b, m, n, k, layout, size_bytes, vector_bytes=vector_bytes)
     return int(code[0]), int(pattern[0])
 
 

@@ -46,6 +46,8 @@ class Rates:
     bytes_per_s: float
     size_bytes: int
     output_bytes: int
+    vector_bytes: int = 16
+    """Leading dimensions in multiples of this reach the full rate (`Gpu.alignment_bytes`)."""
 
 
 def alignment(x: Array, limit: int) -> Array:

@@ -40,7 +40,7 @@ def explain_product(gemm: Gemm, menu_of: MenuOf, rates: Rates) -> Estimate:
 
 
 def _class(gemm: Gemm, menu_of: MenuOf, rates: Rates) -> tuple[str, float]:
-    code, pattern = gemm_class(gemm, rates.size_bytes)
+    code, pattern = gemm_class(gemm, rates.size_bytes, rates.vector_bytes)
     name = CLASSES[code]
     groups = dict(menu_of(name).groups)
     return name, float(pattern_factors(groups)[pattern]) if groups else 1.0
@@ -54,7 +54,7 @@ def _times(gemm: Gemm, group: float, menu: KernelMenu, rates: Rates) -> Candidat
 
 def aligned_time_s(gemm: Gemm, menu_of: MenuOf, rates: Rates) -> tuple[Gemm, float]:
     """The product with every misaligned dimension rounded up to whole vectors, and its time."""
-    vector = vector_size(rates.size_bytes)
+    vector = vector_size(rates.size_bytes, rates.vector_bytes)
     up = {name: ceil_div(getattr(gemm, name), vector) * vector for name in _leading_dimensions(gemm)}
     rounded = replace(gemm, **up)
     name, group = _class(rounded, menu_of, rates)
@@ -67,7 +67,7 @@ def _leading_dimensions(gemm: Gemm) -> tuple[str, ...]:
 
 
 def _alignment_reasons(gemm: Gemm, class_name: str, time_s: float, menu_of: MenuOf, rates: Rates) -> tuple[str, ...]:
-    vector = vector_size(rates.size_bytes)
+    vector = vector_size(rates.size_bytes, rates.vector_bytes)
     if class_name not in ("half", "odd"):
         return ("aligned",)
     faults = [f"{name} = {getattr(gemm, name)}" for name in _leading_dimensions(gemm) if getattr(gemm, name) % vector]

@@ -5,9 +5,12 @@ The leading dimensions of (x, w, y) are k, k, n in NT; k, n, n in NN; m, n, n in
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from shapewright.hardware.load import load_gpu
 from shapewright.operators.types import LAYOUTS, Gemm
 from shapewright.predict.gemm import predict_gemm
 from shapewright.predict.gemm_classes import CLASSES, classify_products, gemm_class, pattern_factors
@@ -119,3 +122,18 @@ def test_large_products_slow_down_where_it_counts(layout: str, aligned: str, slo
     for name in slower:
         assert 2.3 < time_s(**{name: 4098}) / time_s() < 4.5
         assert 4.5 < time_s(**{name: 4097}) / time_s() < 11
+
+
+def test_a_gpu_of_wider_vectors_calls_more_products_misaligned() -> None:
+    """A GPU file that asks for 128 bytes takes 64 fp16 elements; a width that is no power of two counts as the one below."""
+    gemm = Gemm(m=8192, n=4104, k=4096)
+    assert CLASSES[gemm_class(gemm, 2)[0]] == CLASSES[gemm_class(gemm, 2, 24)[0]] == "aligned_nt"
+    assert CLASSES[gemm_class(gemm, 2, 128)[0]] == "half"
+    assert CLASSES[gemm_class(replace(gemm, n=4160), 2, 128)[0]] == "aligned_nt"
+
+
+def test_alignment_bytes_of_a_gpu_decide() -> None:
+    h200 = load_gpu("h200")
+    wide = replace(h200, alignment_bytes=128)
+    assert predict_gemm(wide, m=8192, n=4104, k=4096).time_s[0] > 1.5 * predict_gemm(h200, m=8192, n=4104, k=4096).time_s[0]
+    assert "n = 4104 is not a multiple of 64" in predict_gemm(wide, m=8192, n=4104, k=4096).explain().reasons[0]
