@@ -180,7 +180,7 @@ def main() -> None:
     fitted: dict[str, dict[str, KernelMenu]] = {}
     frames = {
         "h200.cuda13": (h200(folder), {}),
-        "a100-40gb.cuda11.7": (authors(folder, "a100"), {}),
+        "a100-40gb.cuda11.7": (authors(folder, "a100"), {"aligned_nn_tn": "aligned_nt"}),
         "a100-80gb.cuda13": (aiconfigurator(folder, "A100"), {}),
         "h100.cuda13": (aiconfigurator(folder, "H100"), {}),
         "v100-16gb.cuda11.3": (
