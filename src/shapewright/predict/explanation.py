@@ -72,7 +72,7 @@ class StepTime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """Everything `shapewright explain` shows. `layers` holds every kind, most frequent first; `largest_micro_batch` with --fit."""
+    """Everything `shapewright explain` shows of a workload. `layers` holds every kind of layer, most frequent first."""
 
     shape: ModelShape
     workload: Workload

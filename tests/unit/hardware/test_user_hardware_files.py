@@ -15,24 +15,8 @@ from shapewright.errors import InputError
 from shapewright.hardware import Gpu, default_node, gpu_names, load_gpu, load_node
 from shapewright.hardware.factfile import MAX_FILE_BYTES
 from shapewright.hardware.load import GPU_FOLDER, NODE_FOLDER
+from unit.hardware.user_gpu import GPU
 
-GPU = """\
-name = "my-gpu"
-vendor = "nvidia"
-architecture = "hopper"
-num_sms = 78
-clock_hz = 1.98e9
-memory_bytes = 96e9
-memory_bytes_per_s = 4.0e12
-l2_bytes = 62_914_560
-shared_memory_bytes = 233_472
-tdp_w = 400
-vector_flops_per_s = 44e12
-
-[flops_per_s]
-bf16 = 148e12
-fp32 = 44e12
-"""
 NODE = """\
 gpu = "my-gpu"
 gpus_per_node = 4
