@@ -1,11 +1,12 @@
-"""Fits the shipped profiles to measured data and writes them to src/shapewright/hardware/profiles.
+"""Fits the products of the GPUs with many measured rows and writes their shipped profiles to src/shapewright/hardware/profiles.
 
-    python scripts/fit_profiles.py DATA_DIR
+    python scripts/fit_profiles.py DATA_DIR [PROFILE ...]
 
-DATA_DIR holds h200/gemm.csv, gpu/gemm.parquet and paper/{gemm,layers}.csv (see its README for their origin). Needs numpy, scipy, pandas and
-pyarrow. For each GPU the products of each alignment class are split by (n, k): 70 % are fitted, 30 % give the held-out error and the
-intervals. What is not fitted here (memory-bound kernels, attention, collectives, launches) stands in `scripts/profile_constants.toml` with
-its origin.
+DATA_DIR holds h200/{gemm,local}.csv, gpu/gemm.parquet and paper/{gemm,layers}.csv (its README tells their origin); the rows of our own H200
+lie in benchmarks/h200/gemm. Products are split by (n, k): what `is_held_out` names is never fitted and gives errors and intervals. A
+profile's attention, memory and collectives stay as they are in its file (scripts/fit_attention_memory.py and fit_collectives.py write
+them); GPUs with few rows follow in scripts/fit_thin_profiles.py, and whole steps, last, in scripts/fit_steps.py. What is fitted nowhere
+stands in `scripts/profile_constants.toml` with its origin. The H200 takes a quarter of an hour on two cores, the others two minutes each.
 """
 
 from __future__ import annotations
@@ -13,148 +14,117 @@ from __future__ import annotations
 import json
 import sys
 import tomllib
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from shapewright.calibrate.gemm import Rows, fit_menu, held_out_spreads, is_held_out, predicted_s
+from shapewright.calibrate.calibration import menu_document
+from shapewright.calibrate.fit import fit_classes
+from shapewright.calibrate.gemm import is_held_out
+from shapewright.calibrate.products import Products, product_rates, read_products
+from shapewright.calibrate.scored import Array
+from shapewright.calibrate.sources import OWN_HELD_OUT, TERA, authors_rows, joined, own_rows, source_rows
+from shapewright.calibrate.table import read_table
 from shapewright.hardware.load import load_gpu
 from shapewright.hardware.profile import KernelMenu, Spread
-from shapewright.predict.gemm_classes import classify_products
-from shapewright.predict.gemm_model import LAYOUT_CODES, Rates
 
 HERE = Path(__file__).parent
 OUT = HERE.parent / "src/shapewright/hardware/profiles"
-BASE_EFFICIENCY = {"half": 0.28, "odd": 0.14}
+Split = tuple[Products, Array]
 
 
-def h200(folder: Path) -> pd.DataFrame:
-    """Random products of one H200, misaligned ones included."""
-    data = pd.read_csv(folder / "h200/gemm.csv")
-    return data.assign(time_s=data.us * 1e-6)
+def pairs(products: Products) -> Array:
+    """One number a (n, k)."""
+    return products.n.astype(np.int64) << 32 | products.k.astype(np.int64)
 
 
-def aiconfigurator(folder: Path, gpu: str) -> pd.DataFrame:
-    """Published bf16 products (NT) of the GPUs whose name begins with `gpu`; rows marked suspect are left out."""
-    data = pd.read_parquet(folder / "gpu/gemm.parquet")
-    for name in ("source", "gpu", "op", "dtype", "suspect"):
-        data[name] = data[name].astype(str)
-    keep = (
-        (data.source == "aiconfigurator")
-        & data.gpu.str.startswith(gpu)
-        & (data.dtype == "bf16")
-        & (data.op == "linear")
-        & (data.suspect == "")
-    )
-    data = data[keep].reset_index(drop=True)
-    return data.assign(layout="NT", time_s=data.latency_us.astype(float) * 1e-6)
+def h200(folder: Path) -> Split:
+    """Random products of one H200: the published draw and the repository's, each with its split.
+
+    Nothing is fitted of the sweeps in local.csv, nor any product with an (n, k) of theirs or of the rows held out.
+    """
+    gpu = load_gpu("h200")
+    first, sweeps = (read_products(read_table(folder / f"h200/{name}.csv"), gpu) for name in ("gemm", "local"))
+    own = own_rows()
+    assert own is not None
+    products = joined([first, own])
+    held = np.concatenate([is_held_out(first.n, first.k), is_held_out(own.n, own.k, OWN_HELD_OUT)])
+    is_free = ~np.isin(pairs(products), np.concatenate([pairs(products.take(held)), pairs(sweeps)]))
+    kept = held | is_free
+    return products.take(kept), held[kept]
 
 
-def published(folder: Path, source: str, gpu: str) -> pd.DataFrame:
-    """Rows of another published set: DeepBench (V100, cuBLAS 10) or hipBLASLt's own tuning results (CDNA), both 16-bit."""
-    data = pd.read_parquet(folder / "gpu/gemm.parquet")
-    for name in ("source", "gpu", "op", "dtype", "layout", "suspect"):
-        data[name] = data[name].astype(str)
-    keep = (data.source == source) & (data.gpu == gpu) & data.dtype.isin(["fp16", "bf16"]) & (data.suspect == "")
-    # Their layouts are named for column-major matrices; aligned products of NN and TN share a class, so that the name does not matter.
-    keep &= (data.m % 8 == 0) & (data.n % 8 == 0) & (data.k % 8 == 0)
-    data = data[keep].reset_index(drop=True)
-    return data.assign(layout="NN", time_s=data.latency_us.astype(float) * 1e-6)
+def published(folder: Path, gpu: str) -> Split:
+    """aiconfigurator's bf16 products, and on the A100 vidur's fp16 ones: kernel durations, which a flag of the dtype tells apart."""
+    parts = [each.products for each in source_rows(folder, {gpu})]
+    table = read_table(folder / "gpu/gemm.parquet")
+    keep = (table.texts("source") == "vidur") & (table.texts("op") == "linear") & (table.texts("suspect") == "")
+    keep &= table.texts("gpu") == {"a100-80gb": "A100-SXM4-80GB"}.get(gpu, "")
+    if keep.any():
+        rows = table.take(keep)
+        sizes = {name: rows.integers(name) for name in ("batch", "m", "n", "k")}
+        count = len(rows)
+        parts.append(
+            Products(**sizes, dtype=np.full(count, "fp16"), layout=np.full(count, "NT"), time_s=rows.positive("latency_us") * 1e-6)
+        )
+    products = joined(parts)
+    return products, is_held_out(products.n, products.k)
 
 
-def authors(folder: Path, gpu: str) -> pd.DataFrame:
-    """The authors' logs: torch.mm sweeps (NN), and for the A100 the operators of a layer by hidden size."""
-    gemm = pd.read_csv(folder / "paper/gemm.csv")
-    gemm = gemm[gemm.gpu == gpu].assign(layout="NN")
-    gemm["op"] = gemm.op.replace({"gemm": "linear"})
-    frames = [gemm[["op", "layout", "batch", "m", "n", "k", "tflops"]]]
-    layers = pd.read_csv(folder / "paper/layers.csv")
-    layers = layers[(layers.gpu == gpu) & layers.component.str.startswith("estimate_") & (layers.tensor_parallel == 1)]
-    if len(layers):
-        frames.append(layer_operators(layers))
-    data = pd.concat(frames, ignore_index=True)
-    flops = 2.0 * data.batch * data.m * data.n * data.k
-    return data.assign(time_s=flops / (data.tflops * 1e12), dtype="fp16")
+def authors(folder: Path) -> Split:
+    """The authors' logs of the A100: torch.mm sweeps (NN), and the operators of a layer by hidden size."""
+    sweeps = [each.products for each in authors_rows(folder) if each.gpu.name == "a100-40gb"]
+    products = joined([*sweeps, layer_operators(folder)])
+    return products, is_held_out(products.n, products.k)
 
 
-def layer_operators(layers: pd.DataFrame) -> pd.DataFrame:
-    """Shapes of the logged operators (Table II of the paper)."""
-    rows = []
-    for row in layers.itertuples():
-        h, s, tokens = row.hidden_size, row.sequence, row.micro_batch * row.sequence
-        heads, head = row.micro_batch * row.heads, row.hidden_size // row.heads
-        op, layout, batch, m, n, k = {
-            "estimate_attention_key_value_query_transform": ("linear", "NT", 1, tokens, 3 * h, h),
-            "estimate_attention_key_query_prob": ("bmm", "NT", heads, s, s, head),
-            "estimate_attention_prob_times_values": ("bmm", "NN", heads, s, head, s),
-            "estimate_attention_linear_projection": ("linear", "NT", 1, tokens, h, h),
-            "estimate_mlp_h_to_4h": ("linear", "NT", 1, tokens, 4 * h, h),
-            "estimate_mlp_4h_to_h": ("linear", "NT", 1, tokens, h, 4 * h),
-        }[row.component]
-        rows.append({"op": op, "layout": layout, "batch": batch, "m": m, "n": n, "k": k, "tflops": row.value})
-    return pd.DataFrame(rows)
-
-
-def fit_classes(data: pd.DataFrame, rates: Rates, pool: dict[str, str]) -> tuple[dict[str, KernelMenu], dict[str, dict]]:
-    """A menu for every alignment class with at least 40 rows, and its held-out error. `pool` fits several classes as one."""
-    layout = data.layout.map(LAYOUT_CODES).to_numpy()
-    size = [data[name].to_numpy(np.int64) for name in ("batch", "m", "n", "k")]
-    names, groups = classify_products(*size, layout, rates.size_bytes)
-    menus, errors = {}, {}
-    merged = np.array([pool.get(name, name) for name in names])
-    for name in sorted(set(merged)):
-        inside = np.flatnonzero(merged == name)
-        if len(inside) < 40:
-            continue
-        rows = Rows(batch=size[0], m=size[1], n=size[2], k=size[3], time_s=data.time_s.to_numpy(), groups=groups).take(inside)
-        out = is_held_out(rows.n, rows.k)
-        fitted, held = rows.take(np.flatnonzero(~out)), rows.take(np.flatnonzero(out))
-        if len(fitted) > 6000:
-            fitted = fitted.take(np.random.default_rng(0).choice(len(fitted), 6000, replace=False))
-        menu = fit_menu(fitted, rates, base_efficiency=BASE_EFFICIENCY.get(name, 0.85), grain=16 if name in BASE_EFFICIENCY else 64)
-        menus[name] = replace(menu, spreads=held_out_spreads(menu, held, rates))
-        error = 100 * np.abs(predicted_s(menu, held, rates) / held.time_s - 1)
-        errors[name] = {
-            "rows_fitted": len(fitted),
-            "rows_held_out": len(held),
-            "mape_percent": round(float(error.mean()), 2),
-            "median_percent": round(float(np.median(error)), 2),
-            "p90_percent": round(float(np.quantile(error, 0.9)), 2),
-        }
-        print(name, errors[name], flush=True)
-    return menus, errors
-
-
-def carried(menu: KernelMenu, origin: str, own: KernelMenu) -> KernelMenu:
-    """The menu of another GPU or library: no fitted row, wider intervals; the fixed times are those of `own` protocol and library."""
-    spreads = tuple(Spread(low=round(each.low * 0.8, 3), high=round(each.high * 1.25, 3)) for each in menu.spreads)
-    return replace(menu, num_rows=0, origin=origin, spreads=spreads, launch_s=own.launch_s, split_s=own.split_s)
-
-
-def menu_json(menu: KernelMenu) -> dict:
-    """A menu as `hardware.profile` reads it, constants to four digits."""
-    data = {key: (float(f"{value:.4g}") if isinstance(value, float) else value) for key, value in asdict(menu).items()}
-    data["candidates"] = [[c.tile_m, c.tile_n, c.fill, round(c.efficiency, 4)] for c in menu.candidates]
-    data["groups"] = {name: round(value, 4) for name, value in menu.groups.items()}
-    data["spreads"] = [[each.low, each.high] for each in menu.spreads]
-    return data
-
-
-def write(profile: dict, constants: dict, menus: dict[str, KernelMenu], errors: dict) -> None:
-    """The profile's file: fitted menus, and what `constants` say of everything else."""
-    gpu, library = profile["name"].split(".", 1)
-    memory = {
-        pattern: {
-            "bandwidth_share": share,
-            "bytes_per_clock": per_clock,
-            "fixed_s": fixed_s,
-            "is_measured": pattern in profile["measured_patterns"],
-        }
-        for pattern, (share, per_clock, fixed_s) in constants[profile["memory"]]["memory"].items()
+def layer_operators(folder: Path) -> Products:
+    """The logged operators of layers without tensor parallelism, as Table II of the paper names their shapes."""
+    table = read_table(folder / "paper/layers.csv")
+    component = table.texts("component")
+    keep = (table.texts("gpu") == "a100") & (np.char.find(component, "estimate_") == 0) & (table.integers("tensor_parallel") == 1)
+    rows, component = table.take(keep), component[keep]
+    hidden, heads, sequence = (rows.integers(name) for name in ("hidden_size", "heads", "sequence"))
+    micro = rows.integers("micro_batch")
+    tokens, batch, head = micro * sequence, micro * heads, hidden // heads
+    one, names = np.ones_like(tokens), np.array([name.removeprefix("estimate_") for name in component.tolist()])
+    shapes = {
+        "attention_key_value_query_transform": ("NT", one, tokens, 3 * hidden, hidden),
+        "attention_key_query_prob": ("NT", batch, sequence, sequence, head),
+        "attention_prob_times_values": ("NN", batch, sequence, head, sequence),
+        "attention_linear_projection": ("NT", one, tokens, hidden, hidden),
+        "mlp_h_to_4h": ("NT", one, tokens, 4 * hidden, hidden),
+        "mlp_4h_to_h": ("NT", one, tokens, hidden, 4 * hidden),
     }
-    data = {
+    tflops = rows.positive("value")
+    parts = []
+    for name, (layout, *sizes) in shapes.items():
+        own = names == name
+        b, m, n, k = (size[own] for size in sizes)
+        time_s = 2.0 * b * m * n * k / (tflops[own] * TERA)
+        parts.append(Products(batch=b, m=m, n=n, k=k, dtype=np.full(len(b), "fp16"), layout=np.full(len(b), layout), time_s=time_s))
+    return joined(parts)
+
+
+def carried(menu: KernelMenu, origin: str, own: KernelMenu, *, is_same_chip: bool) -> KernelMenu:
+    """The menu of another GPU or library: no fitted row, wider intervals; the fixed times are those of `own` protocol and library.
+
+    What a correction says of the library's kernels holds for the same chip alone.
+    """
+    spreads = tuple(Spread(low=round(each.low * 0.8, 3), high=round(each.high * 1.25, 3)) for each in menu.spreads)
+    correction, span = (menu.correction, menu.fit_range) if is_same_chip else (None, ())
+    return replace(
+        menu, num_rows=0, origin=origin, spreads=spreads, launch_s=own.launch_s, split_s=own.split_s, correction=correction, fit_range=span
+    )
+
+
+def write(profile: dict[str, Any], constants: dict[str, Any], menus: dict[str, KernelMenu], errors: dict[str, Any]) -> None:
+    """The profile's file: its products anew, everything else as it stands."""
+    gpu, library = profile["name"].split(".", 1)
+    path = OUT / f"{profile['name']}.json"
+    own = {
         "schema_version": 1,
         "gpu": gpu,
         "library": library,
@@ -165,51 +135,47 @@ def write(profile: dict, constants: dict, menus: dict[str, KernelMenu], errors: 
         "launch_host_s": constants["launch_host_s"],
         "power": constants["power"][profile["power"]],
         "accuracy": errors,
-        "memory": memory,
-        "attention": constants[profile["attention"]]["attention"],
-        "collectives": constants["collectives"],
         "spreads": constants["spreads"],
-        "menus": {name: menu_json(menu) for name, menu in sorted(menus.items())},
+        "menus": {name: menu_document(menu) for name, menu in sorted(menus.items())},
     }
-    (OUT / f"{profile['name']}.json").write_text(json.dumps(data, indent=1) + "\n")
+    path.write_text(json.dumps(json.loads(path.read_text()) | own, indent=1) + "\n")
+
+
+def fitted_before(name: str) -> dict[str, KernelMenu]:
+    """The menus of a profile that this run does not fit."""
+    from shapewright.hardware.profile import profile_from_json
+
+    return dict(profile_from_json(json.loads((OUT / f"{name}.json").read_text())).menus)
 
 
 def main() -> None:
-    folder = Path(sys.argv[1])
+    folder, chosen = Path(sys.argv[1]), sys.argv[2:]
     constants = tomllib.loads((HERE / "profile_constants.toml").read_text())
-    fitted: dict[str, dict[str, KernelMenu]] = {}
-    frames = {
-        "h200.cuda13": (h200(folder), {}),
-        "a100-40gb.cuda11.7": (authors(folder, "a100"), {"aligned_nn_tn": "aligned_nt"}),
-        "a100-80gb.cuda13": (aiconfigurator(folder, "A100"), {}),
-        "h100.cuda13": (aiconfigurator(folder, "H100"), {}),
-        "v100-16gb.cuda11.3": (
-            pd.concat([authors(folder, "v100"), published(folder, "deepbench", "V100-SXM2-16GB")]),
-            {"aligned_nt": "aligned_nn_tn"},
-        ),
-        "mi250x.rocm5.6": (
-            pd.concat([authors(folder, "mi250x"), published(folder, "hipblaslt_logic", "MI250X-GCD")]),
-            {"aligned_nt": "aligned_nn_tn"},
-        ),
+    loaders = {
+        "h200.cuda13": (lambda: h200(folder), {}),
+        "a100-40gb.cuda11.7": (lambda: authors(folder), {"aligned_nn_tn": "aligned_nt"}),
+        "a100-80gb.cuda13": (lambda: published(folder, "a100-80gb"), {}),
+        "h100.cuda13": (lambda: published(folder, "h100"), {}),
     }
-    OUT.mkdir(exist_ok=True)
     for profile in constants["profile"]:
         key = profile["name"]
-        data, pool = frames[key]
+        if key not in loaders or (chosen and key not in chosen):
+            continue
+        load, pool = loaders[key]
+        products, held = load()
         gpu = load_gpu(key.split(".")[0])
-        dtype = data.dtype.iloc[0]
-        rates = Rates(
-            num_sms=gpu.num_sms, flops_per_s=gpu.flops_per_s[dtype], bytes_per_s=gpu.memory_bytes_per_s, size_bytes=2, output_bytes=2
+        print("==", key, int((~held).sum()), "fitted", int(held.sum()), "held out", flush=True)
+        menus, errors = fit_classes(
+            products, product_rates(gpu, "fp16"), pool, held_out=held, progress=lambda text: print(text, flush=True)
         )
-        print("==", key, len(data), flush=True)
-        menus, errors = fit_classes(data, rates, pool)
+        print(json.dumps(errors, indent=1), flush=True)
         own = menus.get("aligned_nt") or menus["aligned_nn_tn"]
         for name in ("aligned_nt", "aligned_nn_tn"):
-            menus.setdefault(name, carried(own, f"{key} (other layout)", own) if name not in pool else own)
-        fitted[key] = menus
+            menus.setdefault(name, carried(own, f"{key} (other layout)", own, is_same_chip=False) if name not in pool else own)
         for parent in profile["inherits"]:
-            for name, menu in fitted[parent].items():
-                menus.setdefault(name, carried(menu, parent, own))
+            same = load_gpu(parent.split(".")[0]).num_sms == gpu.num_sms and load_gpu(parent.split(".")[0]).architecture == gpu.architecture
+            for name, menu in fitted_before(parent).items():
+                menus.setdefault(name, carried(menu, parent, own, is_same_chip=same))
         write(profile, constants, menus, errors)
 
 

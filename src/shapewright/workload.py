@@ -16,7 +16,9 @@ Phase = Literal["forward", "train", "prefill", "decode"]
 AttentionKernel = Literal["flash", "unfused"]
 Runtime = Literal["graph", "eager", "compiled"]
 Recomputation = Literal["none", "selective", "full"]
+TrainingStack = Literal["none", "megatron", "llm-foundry"]
 PHASES, ATTENTIONS, RUNTIMES, RECOMPUTATIONS = (get_args(words) for words in (Phase, AttentionKernel, Runtime, Recomputation))
+STACKS = get_args(TrainingStack)
 MAX_BATCH, MAX_SEQUENCE, MAX_GPUS = 2**24, 2**27, 2**20
 
 
@@ -55,9 +57,11 @@ class Workload:
     """Norms, dropout and residuals split over the tensor-parallel group (Megatron-LM)."""
     zero: int = 0
     """ZeRO stage: 1 shards optimizer states, 2 gradients too, 3 parameters too, over the data-parallel group."""
+    stack: TrainingStack = "none"
+    """Software whose whole training steps were measured: its host, kernels and overlap (`predict/stacks.py`); none: the operators alone."""
 
     def __post_init__(self) -> None:
-        choices = {"phase": PHASES, "attention": ATTENTIONS, "runtime": RUNTIMES, "recompute": RECOMPUTATIONS}
+        choices = {"phase": PHASES, "attention": ATTENTIONS, "runtime": RUNTIMES, "recompute": RECOMPUTATIONS, "stack": STACKS}
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise unknown_name(name, getattr(self, name), known, field=name)

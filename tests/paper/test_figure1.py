@@ -70,6 +70,9 @@ def test_the_shapes_have_the_same_parameters() -> None:
     assert max(counts) / min(counts) < 1.01
 
 
-def test_nothing_is_assumed_from_the_datasheet() -> None:
+def test_little_is_assumed_from_the_datasheet() -> None:
+    """Two kernels that the paper does not time, and the logits: no product with so wide an odd n was measured."""
     answer = predicted("gpt3-2.7b")
-    assert answer.provenance == "calibrated" and answer.notes == ()
+    assumed = {each.operator.name: each.share for each in answer.operators if each.estimate.provenance == "datasheet"}
+    assert set(assumed) == {"embedding", "position_embedding", "merge_heads", "logits"} and answer.notes == ()
+    assert sum(share for name, share in assumed.items() if name != "logits") < 0.01

@@ -20,6 +20,8 @@ def build_app() -> App:
     app.command("shapewright.cli.explain:explain", name="explain", help="Explain a model's operators and their times on a GPU.")
     app.command("shapewright.cli.gpus:gpus", name="gpus", help="List the GPUs and nodes that are known, or show one with its sources.")
     app.command("shapewright.cli.models:models", name="models", help="List the models of the catalogue, or show one with its source.")
+    app.command("shapewright.cli.accuracy:accuracy", name="accuracy", help="Print how far predictions lie from measurements.")
+    app.command("shapewright.cli.calibrate:calibrate", name="calibrate", help="Fit the predictor to a GPU's measured products.")
     predict = App(name="predict", help="Predict the times of operators in bulk.")
     predict.command("shapewright.cli.predict_gemm:predict_gemm", name="gemm", help="Predict every product of a CSV file.")
     app.command(predict)

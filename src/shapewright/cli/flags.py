@@ -16,7 +16,7 @@ from ..dtypes import load_dtype
 from ..errors import ShapewrightError
 from ..hardware.gpu import Gpu
 from ..read.fields import OVERRIDABLE
-from ..workload import AttentionKernel, Phase, Recomputation, Runtime, Workload
+from ..workload import AttentionKernel, Phase, Recomputation, Runtime, TrainingStack, Workload
 from .arguments import blame_flag
 from .field_help import FIELD_HELP, described
 from .options import Count, Number
@@ -55,6 +55,7 @@ class WorkloadFlags:
     expert_parallel: Annotated[Count | None, _described("Replicas over which experts are spread; default 1.")] = None
     sequence_parallel: Annotated[bool | None, _described("Split norms and dropout over the tensor-parallel GPUs.")] = None
     zero: Annotated[Count | None, _described("ZeRO stage 0 to 3; default 0.")] = None
+    stack: Annotated[TrainingStack | None, _described("Training software whose whole steps were measured; default none.")] = None
 
     @property
     def given(self) -> dict[str, Any]:

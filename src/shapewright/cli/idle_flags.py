@@ -14,6 +14,7 @@ _REASONS: Mapping[str, Callable[[Workload, Mapping[str, Any]], str]] = {
     "zero": lambda asked, _: _zero(asked),
     "context": lambda asked, _: "" if asked.phase == "decode" else f"{asked.phase} starts without a cache, only decode has one",
     "sequence": lambda asked, given: "decode starts from --context" if asked.phase == "decode" and "context" in given else "",
+    "stack": lambda asked, _: "" if asked.is_training else "its whole training steps were measured, nothing else",
     "sequence_parallel": lambda asked, _: "--tensor-parallel is 1" if asked.sequence_parallel and asked.tensor_parallel == 1 else "",
 }
 

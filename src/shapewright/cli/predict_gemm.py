@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +14,7 @@ from ..errors import InputError
 from ..hardware.load import load_gpu
 from .gemm_csv import predict_table
 from .options import GpuName, LibraryName
+from .output_file import complete_file, refuse_overwriting
 
 
 def predict_gemm(
@@ -40,37 +39,13 @@ def predict_gemm(
 
 @contextmanager
 def _sink(output: str, file: str, *, force: bool) -> Iterator[TextIO]:
-    """Where the answer goes. A file appears only when it is complete: it is written beside its place and then moved there."""
+    """Where the answer goes."""
     if output == "-":
         yield sys.stdout
         return
     target = Path(output)
-    _refuse_overwriting(target, file, force=force)
-    descriptor, draft = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as sink:
-            yield sink
-        Path(draft).chmod(0o666 & ~_umask())
-        Path(draft).replace(target)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise
-
-
-def _refuse_overwriting(target: Path, file: str, *, force: bool) -> None:
     if target.exists() and target.samefile(file):
         raise InputError("the output is the input", where=str(target), hint="name another file after -o")
-    if target.exists() and not target.is_file():
-        raise InputError("is not a regular file", where=str(target), hint="name a file after -o, or - for stdout")
-    # An empty file, such as mktemp makes, has nothing to lose.
-    if target.exists() and target.stat().st_size and not force:
-        raise InputError("already exists", where=str(target), hint="name another file after -o, or add --force")
-    if not target.parent.is_dir():
-        raise InputError("its folder does not exist", where=str(target), hint="create it first")
-
-
-def _umask() -> int:
-    """The process's file mode mask (it can only be read by setting it)."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    refuse_overwriting(target, force=force)
+    with complete_file(target) as sink:
+        yield sink

@@ -8,15 +8,20 @@ standard library.
 
 from __future__ import annotations
 
+import base64
+import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, Literal
 
 from ..errors import InputError, shown
+from .profile_check import check_profile
 
 #: Predicted times, in seconds, at which a menu's intervals change: short products are predicted less well than long ones.
 SPREAD_EDGES_S = (6e-6, 30e-6, 300e-6)
+#: Message sizes at which the intervals of collectives change: latency, the ramp of the bandwidth, the full rate.
+COLLECTIVE_EDGES_BYTES = (65536.0, 8388608.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +44,19 @@ class Candidate:
     tile_n: int
     fill: int
     efficiency: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correction:
+    """A small network that says by which factor measured products of a class stray from the tile model (`predict/gemm_correction.py`).
+
+    `widths` counts features, hidden units of each layer, and 1; `weights` holds matrix and bias of each layer as little-endian 16-bit
+    floats in base64; the natural logarithm of the factor is held within +-`bound`.
+    """
+
+    widths: tuple[int, ...]
+    weights: str
+    bound: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,22 +88,49 @@ class KernelMenu:
     origin: str = ""
     spreads: tuple[Spread, ...] = ()
     """Intervals by predicted time, parted at `SPREAD_EDGES_S`; from products kept out of the fit."""
+    fit_range: tuple[tuple[float, float], ...] = ()
+    """Least and largest batch, m, n, k (elements) and FLOPs of the fitted rows; empty where none were fitted."""
+    correction: Correction | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryRate:
-    """A pattern of memory-bound kernels: at most `bandwidth_share` of DRAM and `bytes_per_clock` an SM, plus `fixed_s` a kernel."""
+    """A pattern of memory-bound kernels: at most `bandwidth_share` of DRAM and `bytes_per_clock` an SM, plus `fixed_s` a kernel.
+
+    Kernels that give a block to each row: `row_s` is a block's fixed time, `rows_per_sm` run side by side, rows of up to
+    `narrow_row_bytes` share a block and have none. `unaligned` multiplies the bandwidth of rows that do not end on whole lines of 128
+    bytes; rows whose footprint on all SMs nears `reread_fill` of the L2 are read `reread` times more. `l2_share` of the datasheet
+    bandwidth is reached by operands that stay in the L2 between repetitions (0: not known), which those up to `l2_fill` of it do.
+    `sharpness` is that of the norm that joins SM and DRAM time.
+    """
 
     bandwidth_share: float
     bytes_per_clock: float
     fixed_s: float
     is_measured: bool
     """Whether this pattern was measured on this GPU, rather than carried over from another."""
+    row_s: float = 0.0
+    rows_per_sm: float = 2.0
+    narrow_row_bytes: float = 0.0
+    unaligned: float = 1.0
+    reread: float = 0.0
+    reread_fill: float = 1.0
+    l2_share: float = 0.0
+    l2_fill: float = 0.5
+    sharpness: float = 64.0
+    num_rows: int = 0
+    """Measured rows that it was fitted to; 0: a median, or carried over."""
+    longest_s: float = 0.0
+    spreads: tuple[Spread, ...] = ()
+    """Intervals by predicted time, parted at `SPREAD_EDGES_S`; from rows kept out of the fit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadRate:
-    """Flash attention at one head size the kernels exist for: shares of the dense peak reached on the scores they compute."""
+    """Flash attention at one head size the kernels exist for: shares of the dense peak reached on the scores they compute.
+
+    Forward it only scales a kernel measured at another head size.
+    """
 
     head_dim: int
     forward_efficiency: float
@@ -93,11 +138,57 @@ class HeadRate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AttentionRate:
-    """Flash attention. A head of another size runs as the next larger of `heads` does, padded.
+class FlashKernel:
+    """A fused attention kernel, forward, as `predict/attention_model.py` times it; shares and rates are of the datasheet's.
 
-    `dropout_forward`, `dropout_backward` multiply the time where scores are dropped; `tile_q` rows of queries make one block; `fixed_s`
-    is one call's fixed time.
+    `use` is what it was fitted for: `prefill` (causal), `encoder` (every key visible), `decode` (one new token). `packs_heads` puts the
+    heads that share keys into one block, `can_split` spreads the keys of a block over idle SMs, `skips_window` leaves out keys that a
+    window hides. `l2_fill` is the share of the L2 up to which operands stay in it from one repetition to the next; `append_share` the time
+    of the new k and v read and written once more, as serving frameworks do inside the call, per time at the full bandwidth.
+    """
+
+    library: str
+    use: Literal["prefill", "encoder", "decode"]
+    head_dim: int
+    is_windowed: bool
+    tile_q: int
+    tile_kv: int
+    packs_heads: bool
+    can_split: bool
+    skips_window: bool
+    efficiency: float
+    block_s: float
+    rows_s: float
+    tail: float
+    bandwidth_share: float
+    l2_share: float
+    l2_fill: float
+    l2_sharpness: float
+    sharpness: float
+    droop: float
+    append_share: float
+    split_rate: float
+    split_tail: float
+    split_s: float
+    combine_share: float
+    fixed_s: float
+    framework_s: float = 0.0
+    """What of `fixed_s` is the serving framework's other kernels within a measured call, which a step does not run."""
+    num_rows: int = 0
+    """Measured rows that it was fitted to; 0: carried over from `origin`."""
+    longest_s: float = 0.0
+    """The longest time that was fitted."""
+    origin: str = ""
+    spreads: tuple[Spread, ...] = ()
+    """Intervals by predicted time, parted at `SPREAD_EDGES_S`; from calls kept out of the fit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionRate:
+    """Flash attention. A head of another size runs as the next larger one does, padded.
+
+    Forward: `kernels`, those of the library that is assumed first. Backward: `heads`, `bandwidth_share`, `tile_q` rows of queries a block,
+    and `fixed_s` a call. `dropout_forward`, `dropout_backward` multiply the time where scores are dropped.
     """
 
     heads: tuple[HeadRate, ...]
@@ -106,17 +197,39 @@ class AttentionRate:
     bandwidth_share: float
     fixed_s: float
     tile_q: int
-    is_forward_measured: bool
     is_backward_measured: bool
+    kernels: tuple[FlashKernel, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protocol:
+    """How a library communicates messages of up to `up_to_bytes` (None: of any size): NCCL's LL, LL128, Simple, or a one-shot kernel.
+
+    A call takes `base_s` + `hop_s` a hop + bus bytes / (link x `link_share`) + `passes` readings or writings of the message in memory.
+    """
+
+    name: str
+    up_to_bytes: float | None
+    base_s: float
+    hop_s: float
+    link_share: float
+    passes: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectiveRate:
-    """Communication: at most `link_share` of a link's datasheet rate, plus `base_s` a call; `source` tells where both come from."""
+    """Communication: protocols by place and collective, smallest messages first.
 
-    link_share: float
-    base_s: float
+    Places that predictions use: `link` and `pcie` (inside a node) and `network`; others describe how published rows were measured and serve
+    comparison alone. `fitted` names the `place/collective` that rows of this GPU were fitted to; `spreads` has one interval a place and
+    size of message, parted at `COLLECTIVE_EDGES_BYTES`; `source` tells where all come from.
+    """
+
+    protocols: Mapping[str, Mapping[str, tuple[Protocol, ...]]]
+    fitted: tuple[str, ...]
+    spreads: Mapping[str, tuple[Spread, ...]]
     source: str
+    accuracy: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,15 +262,19 @@ class Profile:
     inherited_from: str | None = None
     accuracy: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     notes: tuple[str, ...] = ()
+    path: str = ""
+    """The user's own file that the profile was read from; "" for one that ships."""
 
 
 def profile_from_json(data: Mapping[str, Any]) -> Profile:
-    """A profile from its JSON form (`schema_version` 1). One that lacks a part, or holds one of another form, is refused."""
+    """A profile from its JSON form (`schema_version` 1). One that lacks a part, or holds what makes no sense, is refused."""
     version = data.get("schema_version") if isinstance(data, Mapping) else None
     if version != 1:
         raise InputError(f"profile has schema_version {shown(version)}", hint="this version reads 1")
     try:
-        return _profile(data)
+        profile = _profile(data)
+        check_profile(profile, num_bins=len(SPREAD_EDGES_S) + 1)
+        return profile
     except KeyError as error:
         raise InputError(f"profile has no {error.args[0]}", hint="calibrate again") from None
     except (AttributeError, TypeError, ValueError) as error:
@@ -172,9 +289,9 @@ def _profile(data: Mapping[str, Any]) -> Profile:
         provenance=data["provenance"],
         sources=tuple(data["sources"]),
         menus=menus,
-        memory={name: MemoryRate(**rate) for name, rate in data["memory"].items()},
+        memory={name: MemoryRate(**_with_spreads(rate)) for name, rate in data["memory"].items()},
         attention=_attention(data["attention"]),
-        collectives=CollectiveRate(**data["collectives"]),
+        collectives=_collectives(data["collectives"]),
         fitted_dtypes=tuple(data["fitted_dtypes"]),
         spreads={name: Spread(**spread) for name, spread in data["spreads"].items()},
         launch_host_s=data["launch_host_s"],
@@ -190,13 +307,49 @@ def _attention(data: Mapping[str, Any]) -> AttentionRate:
         HeadRate(head_dim=head_dim, forward_efficiency=forward, backward_efficiency=backward)
         for head_dim, forward, backward in data["heads"]
     )
-    return AttentionRate(heads=heads, **{name: value for name, value in data.items() if name != "heads"})
+    kernels = tuple(FlashKernel(**_with_spreads(kernel)) for kernel in data["kernels"])
+    return AttentionRate(heads=heads, kernels=kernels, **{name: value for name, value in data.items() if name not in ("heads", "kernels")})
+
+
+def _with_spreads(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A part of a profile whose intervals are kept as [low, high]."""
+    return {**data, "spreads": tuple(Spread(low=low, high=high) for low, high in data.get("spreads", ()))}
+
+
+def _collectives(data: Mapping[str, Any]) -> CollectiveRate:
+    """A protocol is kept as [name, up_to_bytes, base_s, hop_s, link_share, passes], an interval as [low, high]."""
+    names = [each.name for each in fields(Protocol)]
+    protocols = {
+        place: {
+            collective: tuple(Protocol(**dict(zip(names, row, strict=True))) for row in rows) for collective, rows in collectives.items()
+        }
+        for place, collectives in data["protocols"].items()
+    }
+    spreads = {place: tuple(Spread(low=low, high=high) for low, high in rows) for place, rows in data["spreads"].items()}
+    return CollectiveRate(
+        protocols=protocols, spreads=spreads, fitted=tuple(data["fitted"]), source=data["source"], accuracy=data.get("accuracy", {})
+    )
 
 
 def _menu(data: Mapping[str, Any]) -> KernelMenu:
-    plain = {name: value for name, value in data.items() if name not in ("candidates", "groups", "spreads")}
+    special = ("candidates", "groups", "spreads", "fit_range", "correction")
+    plain = {name: value for name, value in data.items() if name not in special}
     spreads = tuple(Spread(low=low, high=high) for low, high in data.get("spreads", ()))
     candidates = tuple(
         Candidate(tile_m=tile_m, tile_n=tile_n, fill=fill, efficiency=efficiency) for tile_m, tile_n, fill, efficiency in data["candidates"]
     )
-    return KernelMenu(candidates=candidates, groups=dict(data.get("groups", {})), spreads=spreads, **plain)
+    fit_range = tuple((float(low), float(high)) for low, high in data.get("fit_range", ()))
+    return KernelMenu(
+        candidates=candidates, groups=dict(data.get("groups", {})), spreads=spreads, fit_range=fit_range,
+        correction=_correction(data.get("correction")), **plain,
+    )  # fmt: skip
+
+
+def _correction(data: Mapping[str, Any] | None) -> Correction | None:
+    if data is None:
+        return None
+    widths = tuple(int(width) for width in data["widths"])
+    num_weights = sum((width_in + 1) * width_out for width_in, width_out in itertools.pairwise(widths))
+    if len(base64.b64decode(data["weights"], validate=True)) != 2 * num_weights:
+        raise ValueError(f"a correction of widths {widths} has {num_weights} weights")
+    return Correction(widths=widths, weights=data["weights"], bound=float(data["bound"]))

@@ -32,7 +32,7 @@ def norm(scope: Scope, name: str, *, rows: int, width: int, norm_kind: str | Non
         backward: list[Kernel] = [("norm_backward", 2 * size, size), ("norm_backward", 2 * size, 0)]
         saved = size
     elements, num_params = rows * width, scope.num_params(name)
-    works = chain(elements, *forward), chain(elements, *backward)
+    works = chain(elements, *forward, rows=rows), chain(elements, *backward)
     return scope.unit(name, "norm", *works, saved_bytes=elements * saved, num_params=num_params, local_params=num_params)
 
 

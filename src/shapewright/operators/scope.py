@@ -155,10 +155,15 @@ class Scope:
 Groups = list[tuple[Scope, tuple[Unit, ...]]]
 
 
-def chain(num_elements: float, *kernels: Kernel) -> MemoryPass | MemoryChain:
-    """`kernels` one after another over a tensor of `num_elements`."""
+def chain(num_elements: float, *kernels: Kernel, rows: float = 0.0) -> MemoryPass | MemoryChain:
+    """`kernels` one after another over a tensor of `num_elements`; `rows` is of those that go by rows (norms, softmax)."""
     passes = tuple(
-        MemoryPass(pattern=pattern, read_bytes=num_elements * read, written_bytes=num_elements * written)
+        MemoryPass(
+            pattern=pattern,
+            read_bytes=num_elements * read,
+            written_bytes=num_elements * written,
+            rows=rows if pattern in ("norm", "softmax") else 0.0,
+        )
         for pattern, read, written in kernels
     )
     return passes[0] if len(passes) == 1 else MemoryChain(passes=passes)

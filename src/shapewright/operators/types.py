@@ -24,11 +24,12 @@ LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 Part = Literal["forward", "backward", "recompute", "optimizer"]
 Pattern = Literal[
     "elementwise", "strided", "broadcast", "upcast", "concat", "norm", "norm_backward", "softmax", "reduction", "gather", "scatter",
-    "fill", "copy", "optimizer",
+    "fill", "copy", "optimizer", "power", "tensor_power", "row_norm", "row_layer_norm", "row_activation",
 ]  # fmt: skip
 """How a kernel walks memory, which decides the share of the bandwidth it reaches: `elementwise` reads and writes contiguous vectors,
 `strided` transposes or repeats 16-bit elements, `broadcast` scales fp32 rows by a column, `upcast` widens 16-bit to 32-bit element by
-element, `concat` copies pieces into one tensor, `fill` only writes."""
+element, `concat` copies pieces into one tensor, `fill` only writes, `power` raises elements to a number and `tensor_power` to those of
+another tensor; `row_norm` (RMS), `row_layer_norm` and `row_activation` are the serving frameworks' own kernels, one block a row."""
 CollectiveName = Literal["all_reduce", "all_gather", "reduce_scatter", "all_to_all", "send"]
 
 
@@ -161,6 +162,8 @@ class MemoryPass:
     read_bytes: float
     written_bytes: float
     num_kernels: int = 1
+    rows: float = 0.0
+    """Rows that a norm or softmax goes by; 0: it does not, or they are not known."""
 
     @property
     def flops(self) -> float:

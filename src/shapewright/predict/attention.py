@@ -1,86 +1,190 @@
-"""Time of fused attention: its own roofline per head size, causal blocks skipped, few blocks leaving SMs idle.
+"""Time of one call of fused attention. Forward: a kernel of the profile, timed by `attention_model`. Backward: a roofline of its own.
 
-    compute = executed FLOPs x padding / (peak x efficiency of the head size) x waves of query blocks
-    memory  = bytes / (bandwidth x share)
-    time    = fixed + max(compute, memory)
+    backward = fixed + max(executed FLOPs x padding / (peak x efficiency of the head size) x waves, bytes / (bandwidth x share))
 
 Kernels exist for a few head sizes; another runs padded to the next (80 as 128 on Hopper). Sizes in elements, seconds; source: each profile.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+
+from ..errors import unknown_name
 from ..hardware.gpu import Gpu
-from ..hardware.profile import HeadRate, Profile
+from ..hardware.profile import SPREAD_EDGES_S, AttentionRate, FlashKernel, HeadRate, Profile, Spread
 from ..operators.types import FlashAttention
 from ..units import ceil_div
+from .attention_model import Chip, KernelTimes, calls_of, kernel_times
 from .estimate import BoundBy, Estimate, Provenance, TimePart
 
-#: Keys below which flash decoding splits a context no further.
-MIN_SPLIT_KEYS = 256
+#: Times beyond this multiple of the longest that was fitted are called datasheet.
+BEYOND_FIT = 1.5
+#: Where a kernel is carried over, or used outside its range, its interval is wider by these.
+CARRIED = Spread(low=0.85, high=1.25)
 
 
 def head_rate(head_dim: int, heads: tuple[HeadRate, ...]) -> HeadRate:
-    """The kernel a head runs on: the smallest that holds it, or the largest there is."""
+    """The backward kernel a head runs on: the smallest that holds it, or the largest there is."""
     return next((head for head in heads if head.head_dim >= head_dim), heads[-1])
 
 
-def estimate_attention(work: FlashAttention, gpu: Gpu, profile: Profile) -> Estimate:
-    """One call of a fused attention kernel, forward or backward, in a burst."""
+def flash_kernel(work: FlashAttention, rates: AttentionRate, library: str | None = None) -> FlashKernel:
+    """The forward kernel of a call: of `library` (None: the first of the profile), for its use and window, the smallest that holds its
+    head.
+
+    What a library lacks is taken from its other kernels (a plain one also hides keys beyond a window), then from other libraries.
+    """
+    libraries = list(dict.fromkeys(kernel.library for kernel in rates.kernels))
+    if library is not None and library not in libraries:
+        raise unknown_name("attention library", library, libraries)
+    first = library or libraries[0]
+    use = "decode" if work.query_len == 1 else "prefill" if work.is_causal else "encoder"
+    is_windowed = work.window is not None and work.window < work.kv_len
+
+    def strangeness(kernel: FlashKernel) -> tuple[bool, bool, bool, bool, int]:
+        too_small = kernel.head_dim < work.qk_head_dim
+        other_use = kernel.use != use and (kernel.use, use) != ("prefill", "encoder")
+        distance = -kernel.head_dim if too_small else kernel.head_dim
+        return too_small or other_use, kernel.library != first, kernel.use != use, kernel.is_windowed != is_windowed, distance
+
+    return min(rates.kernels, key=strangeness)
+
+
+def estimate_attention(
+    work: FlashAttention, gpu: Gpu, profile: Profile, *, is_replayed: bool = True, library: str | None = None
+) -> Estimate:
+    """One call of a fused attention kernel, forward or backward, in a burst.
+
+    `is_replayed`: as published calls were measured, again and again on the same operands, which may stay in the L2, and writing the new k
+    and v to a cache within the call. Amid a step, operands come from DRAM and the cache is written by an operator of its own.
+    """
+    if work.is_backward:
+        return _backward(work, gpu, profile)
+    kernel = flash_kernel(work, profile.attention, library)
+    if not is_replayed:
+        kernel = replace(kernel, append_share=0.0, fixed_s=kernel.fixed_s - kernel.framework_s)
+    chip = Chip(
+        num_sms=gpu.num_sms, flops_per_s=gpu.peak_flops_per_s(work.dtype), bytes_per_s=gpu.memory_bytes_per_s,
+        l2_bytes=float(gpu.l2_bytes) if is_replayed else 0.0,
+    )  # fmt: skip
+    times = kernel_times(calls_of([work]), kernel, chip)
+    slower = float(times.main_s[0]) * (profile.attention.dropout_forward - 1) if work.has_dropout else 0.0
+    ideal, floor = work.executed_flops / chip.flops_per_s, work.bytes / chip.bytes_per_s
+    parts = tuple(part for part in _parts(work, kernel, times, (ideal, floor), slower) if part.time_s)
+    time_s = sum(part.time_s for part in parts)
+    is_memory = _is_memory(kernel, times)
+    bound: BoundBy = "launch" if kernel.fixed_s > 0.5 * time_s else "memory" if is_memory else "compute"
+    provenance = _provenance(kernel, profile, work, time_s)
+    spread = call_spread(kernel, profile, time_s, provenance)
+    return Estimate(
+        time_s=time_s, low_s=time_s * spread.low, high_s=time_s * spread.high, limit_s=max(ideal, floor), bound_by=bound,
+        provenance=provenance, parts=parts, reasons=_reasons(work, kernel.head_dim, int(times.num_splits[0])),
+    )  # fmt: skip
+
+
+def call_spread(kernel: FlashKernel, profile: Profile, time_s: float, provenance: Provenance) -> Spread:
+    """Interval of a forward call by its predicted time, wider where the kernel was not fitted on this GPU or not this far."""
+    index = int(np.digitize(time_s, SPREAD_EDGES_S))
+    spread = kernel.spreads[index] if kernel.spreads else profile.spreads["attention"]
+    if provenance == "calibrated":
+        return spread
+    return Spread(low=spread.low * CARRIED.low, high=spread.high * CARRIED.high)
+
+
+def _is_memory(kernel: FlashKernel, times: KernelTimes) -> bool:
+    """Whether loading holds the call: always in decoding, whose blocks wait for keys and values rather than compute."""
+    return kernel.use == "decode" or bool(times.memory_s[0] > times.sm_s[0])
+
+
+def _parts(
+    work: FlashAttention, kernel: FlashKernel, times: KernelTimes, limits: tuple[float, float], slower: float
+) -> tuple[TimePart, ...]:
+    ideal, floor = limits  # arithmetic at the peak, bytes at the bandwidth
+    main, sm, memory, tiles, busy, blocks = (
+        float(each[0]) for each in (times.main_s, times.sm_s, times.memory_s, times.tiles_s, times.busy_s, times.blocks_s)
+    )
+    padding = ideal * (max(1.0, kernel.head_dim / work.qk_head_dim) - 1)
+    if _is_memory(kernel, times):
+        own = (
+            TimePart(name="bytes", time_s=floor, reason="q, k, v and the output once, at the datasheet's bandwidth"),
+            TimePart(name="bandwidth", time_s=memory - floor, reason=f"{floor / memory:.0%} of the bandwidth is reached"),
+            TimePart(name="blocks", time_s=main - memory, reason="work of the blocks that loading does not hide"),
+        )
+    else:
+        own = (
+            TimePart(name="arithmetic", time_s=ideal, reason="FLOPs of the visible scores at the dense peak"),
+            TimePart(name="head_padding", time_s=padding, reason=f"head size {work.qk_head_dim} runs as {kernel.head_dim}"),
+            TimePart(name="tiles", time_s=tiles - ideal - padding, reason=f"tiles of {kernel.tile_q} x {kernel.tile_kv} scores run whole"),
+            TimePart(name="kernel_rate", time_s=busy - tiles, reason=f"{tiles / busy:.0%} of the peak reached in the tiles"),
+            TimePart(name="blocks", time_s=blocks, reason="start and end of the blocks"),
+            TimePart(name="waves", time_s=sm - busy - blocks, reason="query blocks do not fill whole waves of SMs"),
+            TimePart(name="memory", time_s=main - sm, reason="loading that arithmetic does not hide, and a lower clock in long kernels"),
+        )
+    return (
+        *own,
+        TimePart(name="dropout", time_s=slower, reason="random numbers for the dropped scores"),
+        TimePart(name="split", time_s=float(times.combine_s[0]), reason=f"results of {times.num_splits[0]:.0f} parts of the keys joined"),
+        TimePart(name="cache", time_s=float(times.append_s[0]), reason="new k and v written to the cache within the call"),
+        TimePart(name="launch", time_s=kernel.fixed_s, reason="fixed time of a call"),
+    )
+
+
+def _provenance(kernel: FlashKernel, profile: Profile, work: FlashAttention, time_s: float) -> Provenance:
+    """Calibrated for calls like those that were fitted on this GPU: its own head size, no dropout, no longer than the longest."""
+    is_fitted = kernel.num_rows > 0 and kernel.head_dim == work.qk_head_dim and not work.has_dropout
+    is_near = time_s <= BEYOND_FIT * kernel.longest_s
+    return "calibrated" if is_fitted and is_near and profile.provenance == "calibrated" else "datasheet"
+
+
+def _backward(work: FlashAttention, gpu: Gpu, profile: Profile) -> Estimate:
     rates, peak = profile.attention, gpu.peak_flops_per_s(work.dtype)
     head = head_rate(work.qk_head_dim, rates.heads)
-    efficiency = head.backward_efficiency if work.is_backward else head.forward_efficiency
     ideal = work.executed_flops / peak
     padding = max(1.0, 2 * head.head_dim / (work.qk_head_dim + work.v_head_dim))
-    slow = (rates.dropout_backward if work.is_backward else rates.dropout_forward) if work.has_dropout else 1.0
-    kernel = ideal * padding / efficiency * slow
+    slow = rates.dropout_backward if work.has_dropout else 1.0
+    kernel = ideal * padding / head.backward_efficiency * slow
     idle = kernel * (_idle_factor(work, gpu, rates.tile_q) - 1)
     compute = kernel + idle
     memory = work.bytes / (gpu.memory_bytes_per_s * rates.bandwidth_share)
     floor = work.bytes / gpu.memory_bytes_per_s
-    tail = TimePart(name="launch", time_s=rates.fixed_s, reason="fixed time of a call")
     if memory > compute:
         own = (
             TimePart(name="bytes", time_s=floor, reason="q, k, v and the output once, at the datasheet's bandwidth"),
             TimePart(name="bandwidth", time_s=memory - floor, reason=f"{rates.bandwidth_share:.0%} of the bandwidth is reached"),
         )
     else:
+        rate = head.backward_efficiency / slow
         own = (
             TimePart(name="arithmetic", time_s=ideal, reason="FLOPs of the visible scores at the dense peak"),
             TimePart(name="head_padding", time_s=ideal * (padding - 1), reason=f"head size {work.qk_head_dim} runs as {head.head_dim}"),
-            TimePart(name="kernel_rate", time_s=kernel - ideal * padding, reason=f"{efficiency / slow:.0%} of the peak reached"),
+            TimePart(name="kernel_rate", time_s=kernel - ideal * padding, reason=f"{rate:.0%} of the peak reached"),
             TimePart(name="waves", time_s=idle, reason="query blocks do not fill whole waves of SMs"),
         )
-    parts = tuple(part for part in (*own, tail) if part.time_s)
+    launch = TimePart(name="launch", time_s=rates.fixed_s, reason="fixed time of a call")
+    parts = tuple(part for part in (*own, launch) if part.time_s)
     time_s = sum(part.time_s for part in parts)
     spread = profile.spreads["attention"]
     bound: BoundBy = "launch" if rates.fixed_s > 0.5 * time_s else "memory" if memory > compute else "compute"
+    is_measured = rates.is_backward_measured and profile.provenance == "calibrated"
     return Estimate(
         time_s=time_s, low_s=time_s * spread.low, high_s=time_s * spread.high, limit_s=max(ideal, floor), bound_by=bound,
-        provenance=_provenance(work, profile), parts=parts, reasons=_reasons(work, head),
+        provenance="calibrated" if is_measured else "datasheet", parts=parts, reasons=_reasons(work, head.head_dim, 1),
     )  # fmt: skip
 
 
-def _provenance(work: FlashAttention, profile: Profile) -> Provenance:
-    rates = profile.attention
-    is_measured = rates.is_backward_measured if work.is_backward else rates.is_forward_measured
-    return "calibrated" if is_measured and profile.provenance == "calibrated" else "datasheet"
-
-
 def _idle_factor(work: FlashAttention, gpu: Gpu, tile_q: int) -> float:
-    """How much longer the kernel runs than if its blocks filled every SM: one wave at least, half a wave lost at the end."""
-    blocks = work.batch * work.num_heads * ceil_div(work.query_len, tile_q)
-    waves = blocks / gpu.num_sms
-    if waves <= 1:
-        # Short queries against a long context are split along the keys until the SMs are full (flash decoding).
-        splits = max(1, min(int(1 / waves), work.keys_per_query // MIN_SPLIT_KEYS))
-        return 1 / (waves * splits)
-    return 1 + 0.5 / waves
+    """How much longer a backward kernel runs than if its blocks filled every SM: one wave at least, half a wave lost at the end."""
+    waves = work.batch * work.num_heads * ceil_div(work.query_len, tile_q) / gpu.num_sms
+    return 1 / waves if waves <= 1 else 1 + 0.5 / waves
 
 
-def _reasons(work: FlashAttention, head: HeadRate) -> tuple[str, ...]:
+def _reasons(work: FlashAttention, head_dim: int, num_splits: int) -> tuple[str, ...]:
     visible = work.visible_share
-    skipped = () if visible == 1 else (f"{visible:.0%} of the scores are visible, the rest skipped",)
-    padded = () if head.head_dim <= work.qk_head_dim else (f"head size {work.qk_head_dim} runs as {head.head_dim}",)
+    skipped = () if visible > 0.995 else (f"{visible:.0%} of the scores are visible, the rest skipped",)
+    padded = () if head_dim <= work.qk_head_dim else (f"head size {work.qk_head_dim} runs as {head_dim}",)
     dropped = ("dropout inside the kernel",) if work.has_dropout else ()
     window = (f"window {work.window}",) if work.window and work.window < work.kv_len else ()
-    return (*skipped, *padded, *window, *dropped)
+    split = (f"keys split {num_splits} ways over idle SMs",) if num_splits > 1 else ()
+    return (*skipped, *padded, *window, *dropped, *split)

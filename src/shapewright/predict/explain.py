@@ -16,6 +16,7 @@ from ..workload import Workload
 from .explanation import Explanation
 from .operators import Machine, estimate_operators
 from .profiles import load_profile
+from .stacks import load_stack
 from .step import layer_times, overall_provenance, step_time, with_shares
 
 
@@ -48,6 +49,7 @@ def explain(
         memory=memory,
         provenance=overall_provenance(times),
         notes=_notes(shape, workload, machine, memory),
+        profile=machine.profile.path,
     )
 
 
@@ -81,7 +83,10 @@ def _notes(shape: ModelShape, workload: Workload, machine: Machine, memory: Memo
     if profile.inherited_from:
         notes.append(f"no measurement of {gpu.name}: constants of {profile.inherited_from} scaled by the datasheet, wide intervals")
     if workload.num_gpus > 1 and machine.node is not None:
-        notes.append(f"links of {machine.node.full_name} are assumed; communication is not overlapped with computation")
+        overlap = "communication is not overlapped with computation" if workload.stack == "none" else "overlap is the stack's"
+        notes.append(f"links of {machine.node.full_name} are assumed; {overlap}")
+    if workload.stack != "none" and workload.is_training:
+        notes.append(f"the step is that of {workload.stack}, fitted to whole steps of {load_stack(workload.stack).origin}")
     if shape.num_hidden_layers % workload.pipeline_parallel:
         notes.append(f"{shape.num_hidden_layers} layers do not divide by pipeline_parallel {workload.pipeline_parallel}: stages are uneven")
     if shape.latent_attention and workload.phase == "decode":

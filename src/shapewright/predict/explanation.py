@@ -83,6 +83,8 @@ class Explanation:
     memory: MemoryUse
     provenance: Provenance
     notes: tuple[str, ...] = ()
+    profile: str = ""
+    """The user's own calibration that was used, as the path of its file; "" where constants that ship were used."""
 
     @property
     def layer(self) -> LayerTime:

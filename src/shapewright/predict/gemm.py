@@ -25,10 +25,11 @@ from ..hardware.gpu import Gpu
 from ..hardware.load import load_gpu
 from ..hardware.profile import SPREAD_EDGES_S, KernelMenu, Profile, Spread
 from ..operators.types import Gemm
-from .estimate import Estimate, Provenance
-from .gemm_classes import CLASSES, class_codes, gemm_class, pattern_factors
+from .estimate import PROVENANCES, Estimate, Provenance, TimePart
+from .gemm_classes import CLASSES, class_codes, pattern_factors, vector_size
+from .gemm_correction import correction, range_weight
 from .gemm_model import BOUNDS, CHUNK, LAYOUT_CODES, Rates, bound_codes, candidate_times
-from .gemm_reasons import explain_product
+from .gemm_reasons import WORTH_NAMING, aligned_product, explain_product, with_misalignment
 from .profiles import load_profile
 
 Array = NDArray[Any]
@@ -48,14 +49,18 @@ class Product:
         """Plain-core products (fp32) know no alignment classes."""
         return self.profile.menus["aligned_nt" if self.dtype == "fp32" else class_name]
 
+    def is_corrected(self, menu: KernelMenu) -> bool:
+        """Whether measured products of this dtype say more than the tile model."""
+        return menu.correction is not None and self.dtype in self.profile.fitted_dtypes
+
     def provenance(self, menu: KernelMenu) -> Provenance:
         """`calibrated` only where products of this dtype and alignment class were measured on this GPU."""
         fitted = self.profile.provenance == "calibrated" and menu.num_rows > 0
         return "calibrated" if fitted and self.dtype in self.profile.fitted_dtypes else "datasheet"
 
-    def spreads(self, menu: KernelMenu) -> tuple[Spread, ...]:
-        """The menu's intervals, widened where its constants were carried over from another GPU, library or dtype."""
-        if self.provenance(menu) == "calibrated" or (menu.num_rows == 0 and self.profile.provenance == "calibrated"):
+    def spreads(self, menu: KernelMenu, provenance: Provenance) -> tuple[Spread, ...]:
+        """The menu's intervals, widened where its constants were carried over, or where no fitted product was as large or as small."""
+        if provenance == "calibrated" or (menu.num_rows == 0 and self.profile.provenance == "calibrated"):
             return menu.spreads
         wide = self.profile.spreads["datasheet"]
         return tuple(Spread(low=min(each.low, wide.low), high=max(each.high, wide.high)) for each in menu.spreads)
@@ -127,7 +132,7 @@ def predict_gemm(
         part.predict()
         for key in out:
             out[key][rows] = getattr(part, key)
-        bounds[rows], provenance[rows] = part.bounds, part.provenance
+        bounds[rows], provenance[rows] = part.bounds, np.array(PROVENANCES)[part.provenance]
     return GemmEstimates(
         gpu=gpu, library=library, batch=b, m=mm, n=nn, k=kk, dtype=dtypes, layout=layouts, provenance=provenance, bound_codes=bounds, **out
     )
@@ -137,13 +142,37 @@ def estimate_gemm(gemm: Gemm, gpu: Gpu, profile: Profile) -> Estimate:
     """One product with parts and reasons, by the constants of `profile`."""
     product = _product(gpu, profile, gemm.dtype)
     estimate = explain_product(gemm, product.menu, product.rates)
-    menu = product.menu(_class_of(gemm, product))
-    spread = product.spreads(menu)[int(np.searchsorted(SPREAD_EDGES_S, estimate.time_s, side="right"))]
-    return replace(estimate, low_s=estimate.time_s * spread.low, high_s=estimate.time_s * spread.high, provenance=product.provenance(menu))
+    one = _single(gemm, product)
+    factor = float(one.time_s[0] / one.core_s[0])
+    if factor != 1:
+        estimate = _corrected(estimate, factor)
+    rounded = aligned_product(gemm, product.rates)
+    if rounded != gemm:
+        aligned_s = float(_single(rounded, product).time_s[0])
+        estimate = with_misalignment(estimate, gemm, rounded, aligned_s, vector_size(product.rates.size_bytes, product.rates.vector_bytes))
+    scale = estimate.time_s / float(one.time_s[0])  # bulk arithmetic is 32-bit: the last digits of the sum of parts differ
+    return replace(
+        estimate, low_s=float(one.low_s[0]) * scale, high_s=float(one.high_s[0]) * scale, provenance=PROVENANCES[one.provenance[0]]
+    )
 
 
-def _class_of(gemm: Gemm, product: Product) -> str:
-    return CLASSES[gemm_class(gemm, product.rates.size_bytes, product.rates.vector_bytes)[0]]
+def _corrected(estimate: Estimate, factor: float) -> Estimate:
+    """The estimate with what measured products say beyond its parts."""
+    change_s = estimate.time_s * (factor - 1)
+    part = TimePart(name="correction", time_s=change_s, reason=f"measured products of such sizes take {factor:.2f}x the tile model's time")
+    reasons = (*estimate.reasons, f"correction {factor - 1:+.0%}") if abs(factor - 1) >= WORTH_NAMING else estimate.reasons
+    time_s = max(estimate.time_s + change_s, 0.0)
+    return replace(
+        estimate, time_s=time_s, low_s=time_s, high_s=time_s, parts=(*estimate.parts[:-1], part, estimate.parts[-1]), reasons=reasons
+    )
+
+
+def _single(gemm: Gemm, product: Product) -> _Batch:
+    """One product through the arithmetic of many, so that it gets the same answer as among a million."""
+    sizes = {name: np.array([getattr(gemm, name)], np.int64) for name in ("batch", "m", "n", "k")}
+    one = _Batch(product=product, **sizes, layout=np.array([LAYOUT_CODES[gemm.layout]], np.int64))
+    one.predict()
+    return one
 
 
 class _Batch:
@@ -152,12 +181,14 @@ class _Batch:
     def __init__(self, *, product: Product, batch: Array, m: Array, n: Array, k: Array, layout: Array) -> None:
         self.product, self.layout = product, layout
         self.sizes = (batch, m, n, k)
-        self.time_s, self.low_s, self.high_s, self.limit_s = (np.empty(len(m)) for _ in range(4))
+        self.core_s, self.time_s, self.low_s, self.high_s, self.limit_s = (np.empty(len(m)) for _ in range(5))
         self.bounds = np.empty(len(m), np.int8)
-        self.provenance = np.empty(len(m), "U10")
+        self.provenance = np.empty(len(m), np.int8)
+        """Index into `PROVENANCES`."""
 
     def predict(self) -> None:
         """Fill the arrays."""
+        self._limits()
         rates = self.product.rates
         code, pattern = class_codes(*self.sizes, self.layout, rates.size_bytes, vector_bytes=rates.vector_bytes)
         for index in np.unique(code):
@@ -167,25 +198,34 @@ class _Batch:
             for start in range(0, len(rows), CHUNK):
                 chunk = rows[start : start + CHUNK]
                 self._chunk(menu, chunk, np.float32(1) if factors is None else factors[pattern[chunk]])
-            self._intervals(menu, rows)
-        self._limits()
 
     def _chunk(self, menu: KernelMenu, rows: Array, group: Array | np.float32) -> None:
-        size = tuple(column[rows].astype(np.float32) for column in self.sizes)
-        times = candidate_times(size, group, menu, self.product.rates)  # type: ignore[arg-type]
+        sizes = tuple(column[rows] for column in self.sizes)
+        times = candidate_times(tuple(column.astype(np.float32) for column in sizes), group, menu, self.product.rates)  # type: ignore[arg-type]
         best = times.time_s.argmin(axis=0)
         columns = np.arange(len(rows))
         time = times.time_s[best, columns]
         sm, dram, blocks = times.sm_s[best, columns], times.dram_s[0], times.blocks[best, columns]
-        self.time_s[rows] = time
         self.bounds[rows] = bound_codes((time, sm, dram), blocks / self.product.rates.num_sms, menu.launch_s)
+        self.core_s[rows] = time
+        inside = range_weight(sizes, menu) if menu.fit_range else np.ones(len(rows), np.float32)  # type: ignore[arg-type]
+        if self.product.is_corrected(menu):
+            log = correction(menu, sizes, self.layout[rows], time, self.product.rates, is_fp16=self.product.dtype == "fp16")  # type: ignore[arg-type]
+            time = np.maximum(time * np.exp(log * inside), self.limit_s[rows])
+        self.time_s[rows] = time
+        self._intervals(menu, rows, time, inside == 1)
 
-    def _intervals(self, menu: KernelMenu, rows: Array) -> None:
-        spreads = self.product.spreads(menu)
-        bins = np.searchsorted(SPREAD_EDGES_S, self.time_s[rows], side="right")
-        self.low_s[rows] = self.time_s[rows] * np.array([each.low for each in spreads])[bins]
-        self.high_s[rows] = self.time_s[rows] * np.array([each.high for each in spreads])[bins]
-        self.provenance[rows] = self.product.provenance(menu)
+    def _intervals(self, menu: KernelMenu, rows: Array, time: Array, is_inside: Array) -> None:
+        """Low, high and provenance, which fall outside the fitted range."""
+        provenance = self.product.provenance(menu)
+        bins = np.searchsorted(SPREAD_EDGES_S, time, side="right")
+        parts: tuple[tuple[Provenance, Array], ...] = ((provenance, is_inside), ("datasheet", ~is_inside))
+        for name, index in parts:
+            spreads = self.product.spreads(menu, name)
+            where = rows[index]
+            self.low_s[where] = time[index] * np.array([each.low for each in spreads])[bins[index]]
+            self.high_s[where] = time[index] * np.array([each.high for each in spreads])[bins[index]]
+            self.provenance[where] = PROVENANCES.index(name)
 
     def _limits(self) -> None:
         rates = self.product.rates

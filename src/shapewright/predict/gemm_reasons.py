@@ -25,7 +25,7 @@ WORTH_NAMING = 0.03
 
 
 def explain_product(gemm: Gemm, menu_of: MenuOf, rates: Rates) -> Estimate:
-    """The estimate of one product; interval and provenance are left for the caller to fill."""
+    """The tile model's estimate of one product; misalignment, correction, interval and provenance are left for the caller to fill."""
     class_name, group = _class(gemm, menu_of, rates)
     menu = menu_of(class_name)
     times = _times(gemm, group, menu, rates)
@@ -35,7 +35,7 @@ def explain_product(gemm: Gemm, menu_of: MenuOf, rates: Rates) -> Estimate:
     time_s = sum(part.time_s for part in parts)
     return Estimate(
         time_s=time_s, low_s=time_s, high_s=time_s, limit_s=walk.limit_s, bound_by=walk.bound_by, provenance="datasheet", parts=parts,
-        reasons=(*_alignment_reasons(gemm, class_name, time_s, menu_of, rates), *walk.reasons()),
+        reasons=("aligned", *walk.reasons()),
     )  # fmt: skip
 
 
@@ -52,31 +52,25 @@ def _times(gemm: Gemm, group: float, menu: KernelMenu, rates: Rates) -> Candidat
     return candidate_times(size, np.array([group], np.float32), menu, rates)  # type: ignore[arg-type]
 
 
-def aligned_time_s(gemm: Gemm, menu_of: MenuOf, rates: Rates) -> tuple[Gemm, float]:
-    """The product with every misaligned dimension rounded up to whole vectors, and its time."""
+def aligned_product(gemm: Gemm, rates: Rates) -> Gemm:
+    """The product with every misaligned leading dimension rounded up to whole vectors."""
     vector = vector_size(rates.size_bytes, rates.vector_bytes)
-    up = {name: ceil_div(getattr(gemm, name), vector) * vector for name in _leading_dimensions(gemm)}
-    rounded = replace(gemm, **up)
-    name, group = _class(rounded, menu_of, rates)
-    return rounded, float(_times(rounded, group, menu_of(name), rates).time_s.min())
+    return replace(gemm, **{name: ceil_div(getattr(gemm, name), vector) * vector for name in _leading_dimensions(gemm)})
+
+
+def with_misalignment(estimate: Estimate, gemm: Gemm, rounded: Gemm, aligned_s: float, vector: int) -> Estimate:
+    """The estimate of a misaligned product, its first reason the fault, the cure `rounded` and how much faster that is at `aligned_s`."""
+    changed = [name for name in _leading_dimensions(gemm) if getattr(gemm, name) != getattr(rounded, name)]
+    faults = ", ".join(f"{name} = {getattr(gemm, name)}" for name in changed)
+    cure = ", ".join(f"{name} = {getattr(rounded, name)}" for name in changed)
+    gain = estimate.time_s / aligned_s
+    words = " (costs nothing here)" if gain < 1 + WORTH_NAMING else f"; {cure} would be {gain:.2f}x faster"
+    return replace(estimate, reasons=(f"misaligned: {faults} is not a multiple of {vector}{words}", *estimate.reasons[1:]))
 
 
 def _leading_dimensions(gemm: Gemm) -> tuple[str, ...]:
     """Dimensions along which a matrix of this layout is contiguous: x, w and y."""
     return {"NT": ("k", "n"), "NN": ("k", "n"), "TN": ("m", "n")}[gemm.layout]
-
-
-def _alignment_reasons(gemm: Gemm, class_name: str, time_s: float, menu_of: MenuOf, rates: Rates) -> tuple[str, ...]:
-    vector = vector_size(rates.size_bytes, rates.vector_bytes)
-    if class_name not in ("half", "odd"):
-        return ("aligned",)
-    faults = [f"{name} = {getattr(gemm, name)}" for name in _leading_dimensions(gemm) if getattr(gemm, name) % vector]
-    rounded, aligned_s = aligned_time_s(gemm, menu_of, rates)
-    cure = ", ".join(f"{name} = {getattr(rounded, name)}" for name in _leading_dimensions(gemm) if getattr(gemm, name) % vector)
-    fault = f"misaligned: {', '.join(faults)} is not a multiple of {vector}"
-    if time_s < aligned_s * (1 + WORTH_NAMING):
-        return (fault + " (costs nothing here)",)
-    return (f"{fault}; {cure} would be {time_s / aligned_s:.2f}x faster",)
 
 
 class _Walk:

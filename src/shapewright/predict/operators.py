@@ -31,11 +31,11 @@ class Machine:
         if isinstance(work, GroupedGemm):
             return self._sustained(_grouped(work, self.gpu, self.profile), work.flops, work.dtype)
         if isinstance(work, FlashAttention):
-            return self._sustained(estimate_attention(work, self.gpu, self.profile), work.executed_flops, work.dtype)
+            return self._sustained(estimate_attention(work, self.gpu, self.profile, is_replayed=False), work.executed_flops, work.dtype)
         if isinstance(work, MemoryPass | MemoryChain):
             return estimate_memory(work, self.gpu, self.profile)
         assert isinstance(work, Collective)
-        return estimate_collective(work, self.node, self.profile)
+        return estimate_collective(work, self.node, self.gpu, self.profile)
 
     def _sustained(self, burst: Estimate, flops: float, dtype: str) -> Estimate:
         """A step runs kernels back to back: those that keep the tensor cores busy slow down at the card's power limit."""

@@ -1,7 +1,7 @@
 """From operators to layers and steps: sums, pipeline bubbles, the host's launch rate, tokens and FLOPs per second.
 
     GPU time = micro-batches x (forward + backward) + (stages - 1) x (forward + backward) [the bubble] + optimizer and gradient exchange
-    step     = max(GPU time, launches x host time a launch) in eager mode, else GPU time
+    step     = max(GPU time, launches x host time a launch) in eager mode, else GPU time; with a training stack as `stacks` says
 
 A pipeline's first and last stages also hold the embedding and the head; the last, which is listed, sets the pace. Seconds, FLOPs, tokens.
 """
@@ -20,6 +20,7 @@ from ..workload import Workload
 from .estimate import PROVENANCES, Estimate, Provenance
 from .explanation import LayerTime, OperatorTime, PassTime, StepTime
 from .operators import Machine
+from .stacks import GPUS_PER_NODE, load_stack, stack_time, step_load
 
 #: Estimates of one provenance that make up less than this share of the time do not speak for the whole.
 WORTH_NAMING = 0.05
@@ -51,14 +52,22 @@ def step_time(times: Sequence[OperatorTime], shape: ModelShape, workload: Worklo
     launches = repeats * _launches(batch) + _launches(once)
     host_s = launches * machine.profile.launch_host_s if workload.runtime == "eager" else 0.0
     host = machine.profile.spreads["host"]
-    below, above = (deviation * gpu_s / (one_s + once_s) for deviation in _deviation(times))
+    below, above = _deviation(times, repeats + stages - 1)
     time_s = max(gpu_s, host_s)
+    span = max(gpu_s - below, host_s * host.low), max(gpu_s + above, host_s * host.high)
+    if workload.stack != "none" and workload.is_training:
+        stack = load_stack(workload.stack)
+        gpus_per_node = machine.node.gpus_per_node if machine.node else GPUS_PER_NODE
+        taken = stack_time(step_load(times, shape, workload, gpus_per_node), stack, machine.gpu.architecture)
+        time_s, gpu_s, host_s, bubble_s = (float(value) for value in taken)
+        wide = machine.profile.spreads["datasheet"] if machine.gpu.architecture not in stack.factors else stack.spread
+        span = time_s * wide.low, time_s * wide.high
     flops = model_flops(shape, workload, dtype)
     peak = machine.gpu.peak_flops_per_s(dtype) * workload.num_gpus
     tokens = workload.num_tokens * repeats * workload.data_parallel
     return StepTime(
-        time_s=time_s, low_s=max(gpu_s - below, host_s * host.low), high_s=max(gpu_s + above, host_s * host.high), flops=flops,
-        tokens_per_s=tokens / time_s, mfu=flops / (time_s * peak), gpu_s=gpu_s, host_s=host_s, bubble_s=bubble_s, num_launches=launches,
+        time_s=time_s, low_s=span[0], high_s=span[1], flops=flops, tokens_per_s=tokens / time_s, mfu=flops / (time_s * peak),
+        gpu_s=gpu_s, host_s=host_s, bubble_s=bubble_s, num_launches=launches,
     )  # fmt: skip
 
 
@@ -66,14 +75,18 @@ def _launches(times: Sequence[OperatorTime]) -> int:
     return sum(num_launches(time.operator) * time.operator.count for time in times)
 
 
-def _deviation(times: Sequence[OperatorTime]) -> tuple[float, float]:
-    """How far the sum lies from its 10th and 90th percentile: errors of one model (products, passes, ...) go together, others do not."""
+def _deviation(times: Sequence[OperatorTime], passes: int) -> tuple[float, float]:
+    """How far the sum lies from its 10th and 90th percentile: errors of one model (products, passes, ...) go together, others do not.
+
+    Operators of a micro-batch count `passes` times, bubbles included, those of the optimizer once.
+    """
     below: dict[str, float] = defaultdict(float)
     above: dict[str, float] = defaultdict(float)
     for time in times:
         kind, estimate = type(time.operator.work).__name__, time.estimate
-        below[kind] += (estimate.time_s - estimate.low_s) * time.operator.count
-        above[kind] += (estimate.high_s - estimate.time_s) * time.operator.count
+        calls = time.operator.count * (1 if time.operator.part == "optimizer" else passes)
+        below[kind] += (estimate.time_s - estimate.low_s) * calls
+        above[kind] += (estimate.high_s - estimate.time_s) * calls
     return math.hypot(*below.values()), math.hypot(*above.values())
 
 

@@ -39,6 +39,7 @@ def explain_document(
         "memory": _memory(explanation, largest_micro_batch),
         "cost": None if cost is None else plain(cost),
         "provenance": explanation.provenance,
+        "profile": explanation.profile or None,
         "notes": [*notes, *explanation.notes],
     }
 

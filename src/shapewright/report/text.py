@@ -60,6 +60,7 @@ def workload_text(workload: Workload, default_dtype: str) -> str:
     words += [f"zero {workload.zero}"] if workload.zero else []
     words += [f"recompute {workload.recompute}"] if workload.recompute != "none" else []
     words += [f"global batch {workload.global_batch}"] if workload.global_batch else []
+    words += [f"stack {workload.stack}"] if workload.stack != "none" else []
     return ", ".join(words)
 
 
@@ -150,4 +151,5 @@ def _trust(explanation: Explanation) -> list[tuple[str, str]]:
     """The weakest provenance, and how much of the time each makes up."""
     shares = {name: sum(time.share for time in explanation.operators if time.estimate.provenance == name) for name in _TRUST}
     parts = [f"{units.percent(share)} of the time {_TRUST[name]}" for name, share in shares.items() if share]
-    return [("provenance", f"{explanation.provenance}: {', '.join(parts)}")]
+    own = f"; profile {explanation.profile}" if explanation.profile else ""
+    return [("provenance", f"{explanation.provenance}: {', '.join(parts)}{own}")]

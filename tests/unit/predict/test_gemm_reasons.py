@@ -28,7 +28,7 @@ def test_tiles_and_waves_follow_from_the_tile_that_is_named(gpu: str, m: int, n:
     tile_m, tile_n = int(tile[1]), int(tile[2])
     tiles = batch * math.ceil(m / tile_m) * math.ceil(n / tile_n)
     assert int(tile[3]) == pytest.approx(100 * batch * m * n / (tiles * tile_m * tile_n), abs=0.51)
-    split = re.fullmatch(r"split-K (\d+)", estimate.reasons[-1])
+    split = next((found for reason in estimate.reasons if (found := re.fullmatch(r"split-K (\d+)", reason))), None)
     blocks, sms = tiles * (int(split[1]) if split else 1), load_gpu(gpu).num_sms
     if blocks <= sms:
         assert estimate.reasons[2].startswith(f"1 wave, {blocks} blocks on {sms} SMs (")

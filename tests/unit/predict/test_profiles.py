@@ -14,7 +14,10 @@ from shapewright.predict.gemm import predict_gemm
 from shapewright.predict.gemm_classes import CLASSES
 from shapewright.predict.profiles import FOLDER, load_profile
 
-OWN = {"a100-40gb": "cuda11.7", "a100-80gb": "cuda13", "h100": "cuda13", "h200": "cuda13", "mi250x": "rocm5.6", "v100-16gb": "cuda11.3"}
+OWN = {
+    "a100-40gb": "cuda11.7", "a100-80gb": "cuda13", "h100": "cuda13", "h200": "cuda13", "mi210": "rocm6", "mi250x": "rocm5.6",
+    "mi300x": "rocm6", "v100-16gb": "cuda11.3",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("gpu", gpu_names())

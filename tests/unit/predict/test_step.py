@@ -213,6 +213,17 @@ def test_errors_of_one_kind_go_together_and_of_different_kinds_do_not() -> None:
     assert max(by_kind.values()) < above < whole
 
 
+@pytest.mark.parametrize(("stages", "micro_batches"), [(1, 1), (1, 64), (4, 8)])
+def test_the_interval_weighs_operators_as_often_as_they_run(stages: int, micro_batches: int) -> None:
+    answer = sw.explain(GPT3, "h200", pipeline_parallel=stages, global_batch=4 * micro_batches)
+    below: dict[str, float] = {}
+    for time in answer.operators:
+        calls = time.operator.count * (1 if time.operator.part == "optimizer" else micro_batches + stages - 1)
+        kind = type(time.operator.work).__name__
+        below[kind] = below.get(kind, 0) + (time.estimate.time_s - time.estimate.low_s) * calls
+    assert answer.step.time_s - answer.step.low_s == pytest.approx(math.hypot(*below.values()))
+
+
 def with_share(provenance: Provenance, share: float) -> OperatorTime:
     estimate = Estimate(
         time_s=share, low_s=share, high_s=share, limit_s=share, bound_by="compute", provenance=provenance,

@@ -1,0 +1,102 @@
+"""`accuracy`: shipped results, a folder's, a file's; documents, charts, exit codes."""
+
+from __future__ import annotations
+
+import builtins
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from shapewright import report
+from shapewright.calibrate.results import shipped_document
+
+ROWS = "gpu,m,n,k,us\n" + "".join(f"h200,{m},4096,{k},{8 + m // 64}\n" for m in (64, 512) for k in range(64, 2048, 64))
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> str:
+    path = tmp_path / "rows.csv"
+    path.write_text(ROWS)
+    return str(path)
+
+
+def test_shipped_results_need_no_data(cli) -> None:
+    answer = cli("accuracy")
+    assert (answer.code, answer.err) == (0, "")
+    assert all(each["name"] in answer.out for each in shipped_document()["sets"])
+    assert max(map(len, answer.out.splitlines())) <= 80
+    assert cli("accuracy", "--json").document == shipped_document()
+
+
+SCHEMA = json.loads((Path(report.__file__).parent / "accuracy.schema.json").read_text())
+
+
+def test_documents_follow_the_schema(cli, rows: str) -> None:
+    jsonschema.validate(cli("accuracy", "--json").document, SCHEMA)
+    jsonschema.validate(cli("accuracy", "--set", rows, "--json").document, SCHEMA)
+
+
+def test_one_gpu(cli) -> None:
+    document = cli("accuracy", "--gpu", "NVIDIA H200", "--json").document
+    assert {each["gpu"] for each in document["sets"]} == {"h200"}
+    refused = cli("accuracy", "--gpu", "rtx-4090")
+    assert refused.code == 2 and "no accuracy is known of rtx-4090; known: " in refused.err
+
+
+def test_a_file_of_products(cli, rows: str) -> None:
+    answer = cli("accuracy", "--set", rows)
+    assert (answer.code, answer.err) == (0, "")
+    assert "rows.csv (h200 cuda13), all rows" in answer.out and "decode-size" in answer.out
+    document = cli("accuracy", "--set", rows, "--json").document
+    assert document["schema_version"] == 1 and document["sets"][0]["overall"]["num_rows"] == 2 * 31
+
+
+def test_a_folder_names_what_is_not_there(cli, tmp_path: Path) -> None:
+    (tmp_path / "h200").mkdir()
+    (tmp_path / "h200/gemm.csv").write_text(ROWS)
+    answer = cli("accuracy", "--data", str(tmp_path), "--gpu", "h200")
+    assert answer.code == 0 and "gemm-h200 (h200 cuda13)" in answer.out
+    assert "gpu/attention.parquet: not there, skipped" in answer.notes
+
+
+def test_chart_and_document_are_written_and_never_overwritten(cli, rows: str, tmp_path: Path) -> None:
+    pytest.importorskip("altair")
+    pytest.importorskip("vl_convert")
+    chart, out = tmp_path / "a.svg", tmp_path / "a.json"
+    arguments = ("accuracy", "--set", rows, "--chart", str(chart), "--out", str(out))
+    assert cli(*arguments).code == 0
+    assert chart.read_text().startswith("<svg") and json.loads(out.read_text())["sets"][0]["name"] == "rows.csv"
+    out.write_text("mine")
+    refused = cli(*arguments)
+    assert refused.code == 2 and "already exists" in refused.err and out.read_text() == "mine"
+    assert cli(*arguments, "--force").code == 0 and out.read_text() != "mine"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--set", "a.csv", "--data", "."), "--set and --data are both given; give one of them"),
+        (("--set", "none.csv"), "none.csv: no such file; name a file of measured rows"),
+        (("--data", "none"), "none: no such folder"),
+        (("--gpu", "h2000"), "unknown GPU 'h2000'; did you mean h200"),
+        (("--chart", "a.gif"), "a.gif: unknown form .gif; known: .svg, .png"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(cli, arguments: tuple[str, ...], message: str) -> None:
+    answer = cli("accuracy", *arguments)
+    assert answer.code == 2 and message in answer.err and answer.err.count("\n") == 1 and answer.out == ""
+
+
+def test_a_missing_extra_is_named(cli, rows: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = builtins.__import__
+
+    def without(name: str, *rest: object, **named: object) -> object:
+        if name.startswith("altair"):
+            raise ImportError(name=name)
+        return plain(name, *rest, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    answer = cli("accuracy", "--chart", str(Path(rows).with_name("a.svg")))
+    assert answer.code == 3 and "drawing a chart needs altair; pip install 'shapewright[report]'" in answer.err

@@ -1,0 +1,100 @@
+"""`calibrate`: rows in, a profile in the user's folder out, in force at once and removable."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import shapewright
+from shapewright.predict.profiles import FOLDER_VARIABLE
+from unit.calibrate.synthetic import products, write_rows
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "profiles"))
+    return tmp_path / "profiles"
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> str:
+    return str(write_rows(tmp_path / "rows.jsonl", products(200, seed=7)))
+
+
+def test_a_calibration_takes_effect_and_can_be_undone(cli, rows: str, folder: Path) -> None:
+    before = cli("explain", "gpt2", "--gpu", "h200").out
+    answer = cli("calibrate", "--from", rows, "--gpu", "h200")
+    assert answer.code == 0 and len(answer.notes) == 1
+    assert answer.notes[0].startswith("fitting aligned_nt to ") and answer.notes[0].endswith(" of 200 rows")
+    path = folder / "h200.cuda13.json"
+    flat = answer.flat.replace(" ", "")
+    assert str(path) in flat and "removethefiletogoback" in flat and "aligned_nt" in answer.out
+    assert max(len(line) for line in answer.out.splitlines() if str(path.parent.parent) not in line) <= 80
+    after = cli("explain", "gpt2", "--gpu", "h200").out
+    assert after != before and str(path) in after
+    path.unlink()
+    assert cli("explain", "gpt2", "--gpu", "h200").out == before
+
+
+def test_again_keeps_the_previous_profile(cli, rows: str, folder: Path) -> None:
+    cli("calibrate", "--from", rows)
+    first = (folder / "h200.cuda13.json").read_bytes()
+    document = cli("calibrate", "--from", rows, "--json").document
+    assert document["previous"] == str(folder / "h200.cuda13.json.1")
+    assert (folder / "h200.cuda13.json.1").read_bytes() == first
+
+
+def test_the_document(cli, rows: str, folder: Path) -> None:
+    answer = cli("calibrate", "--from", rows, "--json")
+    document = answer.document
+    assert set(document) == {
+        "schema_version", "gpu", "library", "base", "profile", "previous", "num_rows", "num_failed", "left_out", "classes"
+    }  # fmt: skip
+    assert (document["schema_version"], document["gpu"], document["library"], document["num_rows"]) == (1, "h200", "cuda13", 200)
+    (fit,) = document["classes"]
+    assert set(fit) == {"name", "num_rows", "num_held_out", "before_percent", "after_percent", "is_adopted", "remark"}
+    assert fit["is_adopted"] and fit["after_percent"] < fit["before_percent"]
+
+
+def test_out_writes_elsewhere_and_changes_nothing(cli, rows: str, folder: Path, tmp_path: Path) -> None:
+    before = cli("explain", "gpt2", "--gpu", "h200").out
+    answer = cli("calibrate", "--from", rows, "--out", str(tmp_path / "mine.json"))
+    assert answer.code == 0 and "copy it to" in answer.flat and (tmp_path / "mine.json").is_file()
+    assert not folder.exists() and cli("explain", "gpt2", "--gpu", "h200").out == before
+
+
+def test_bad_input_is_one_line_and_exit_code_2(cli, folder: Path, tmp_path: Path) -> None:
+    few = str(write_rows(tmp_path / "few.jsonl", products(20, seed=8)))
+    for arguments, message in (
+        (("--from", few), "too few usable rows (aligned_nt 20); at least 40"),
+        (("--from", few, "--gpu", "h100"), "holds rows of h200, not of h100"),
+        (("--from", str(tmp_path / "none.jsonl")), "no such file"),
+        ((), "--from is missing"),
+    ):
+        answer = cli("calibrate", *arguments)
+        assert answer.code == 2 and message in answer.err and answer.err.count("\n") == 1 and answer.out == ""
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("arguments", [["calibrate", "--from", "a.csv"], ["accuracy", "--set", "a.csv"]])
+def test_without_scipy_the_extra_is_named(arguments: list[str]) -> None:
+    program = f"import sys; sys.modules['scipy'] = None; from shapewright.cli import main; sys.exit(main({arguments}))"
+    source = str(Path(shapewright.__file__).parents[1])
+    answer = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": source}
+    )
+    assert answer.returncode == 3 and answer.stdout == ""
+    assert answer.stderr.startswith("error: this needs scipy") and "pip install 'shapewright[calibrate]'" in answer.stderr
+
+
+def test_the_shipped_results_need_no_scipy() -> None:
+    program = "import sys; sys.modules['scipy'] = None; from shapewright.cli import main; sys.exit(main(['accuracy']))"
+    source = str(Path(shapewright.__file__).parents[1])
+    answer = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": source}
+    )
+    assert (answer.returncode, answer.stderr) == (0, "")
