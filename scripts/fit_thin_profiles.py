@@ -14,17 +14,18 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from shapewright.calibrate.calibration import menu_document
 from shapewright.calibrate.gemm import is_held_out
 from shapewright.calibrate.products import fit_range
 from shapewright.calibrate.sources import SourceRows, source_rows
 from shapewright.calibrate.spreads import spreads_by_time
-from shapewright.calibrate.thin import CLASSES, LEFT_OUT, class_samples, fit_own, fit_shared, map_protocol, thinned
+from shapewright.calibrate.thin import CLASSES, JOINED, LEFT_OUT, class_samples, fit_own, fit_shared, map_protocol, thinned
 from shapewright.calibrate.transfer import Sample, SharedFit, fit_from_json, fit_json
 from shapewright.hardware.gpu import Gpu
 from shapewright.hardware.load import load_gpu
@@ -45,6 +46,8 @@ GENERIC = {"a100-80gb.generic": "a100-80gb.cuda13", "h100.generic": "h200.cuda13
 #: What a profile takes from the one that lends it; memory-bound kernels only where its file is new, since rows of them may exist.
 LENT = ("launch_host_s", "power", "attention", "collectives", "spreads")
 LEAST_ROWS, NUM_FOLDS = 20, 5
+#: Held-out rows below which a class of a joint fit reports the errors of all its classes (the MI300X's only one has fewer).
+LEAST_SCORED = 10
 SOURCES = {
     "authors": "the paper's authors' logs (EleutherAI/cookbook history, Apache-2.0): fp16, the slowest of 200 calls",
     "deepbench": "DeepBench (Apache-2.0): fp16, cuBLAS 10.1, times rounded to 1 us",
@@ -103,19 +106,43 @@ def error_json(fit: SharedFit, samples: Sequence[Sample], num_fitted: int) -> di
     return {"rows_fitted": num_fitted, "rows_held_out": len(error)} | {name: round(float(value), 2) for name, value in shares.items()}
 
 
-def fit_gpu(name: str, samples: Sequence[Sample], prior: SharedFit, gpu: Gpu) -> tuple[KernelMenu, dict[str, Any]]:
-    """The menu of one class of a thin GPU and its report: errors, protocols, range."""
-    fitted = thinned(fitted_part(samples))
+Fitted = tuple[KernelMenu, dict[str, Any]]
+
+
+def fit_gpu(parts: Mapping[str, Sequence[Sample]], prior: SharedFit, gpu: Gpu) -> dict[str, Fitted]:
+    """The menu of each class of `parts`, fitted as one, and its report: errors, protocols, range."""
+    fitted = thinned(fitted_part([each for samples in parts.values() for each in samples]))
     fit = fit_own(fitted, prior, gpu)
     num_fitted = sum(len(each.rows) for each in fitted)
-    report = error_json(fit, fitted_part(samples, out=True), num_fitted)
     protocols = {key: float(f"{value:.4g}") for key, value in fit.values.items() if key.startswith(("offset:", "pace:"))}
     spreads = spreads_of(*cross_validated(fitted, prior, gpu))
-    print(gpu.name, name, report, protocols, flush=True)
     ranges = [fit_range(each.rows) for each in fitted]
     span = {key: [min(each[key][0] for each in ranges), max(each[key][1] for each in ranges)] for key in ranges[0]}
-    menu = typical_groups(fit.menu(gpu), [each for each in fitted if each.gpu.name == gpu.name])
-    return replace(menu, num_rows=num_fitted, spreads=spreads), report | {"protocols": protocols, "fit_range": span}
+    found: dict[str, Fitted] = {}
+    unseen = {name: fitted_part(samples, out=True) for name, samples in parts.items()}
+    for name, samples in parts.items():
+        scored = (
+            unseen[name]
+            if sum(len(each.rows) for each in unseen[name]) >= LEAST_SCORED
+            else [each for own in unseen.values() for each in own]
+        )
+        report = error_json(fit, scored, num_fitted)
+        print(gpu.name, name, report, protocols, flush=True)
+        menu = replace(typical_groups(fit.menu(gpu), fitted_part(samples)), num_rows=num_fitted, spreads=spreads)
+        found[name] = menu, report | {"protocols": protocols, "fit_range": span}
+    return found
+
+
+def own_fits(sources: Sequence[SourceRows], priors: Mapping[str, SharedFit], gpu: Gpu) -> dict[str, Fitted]:
+    """The classes that the GPU has rows of: as one fit where they are alike (`JOINED`), by themselves where they have rows enough."""
+    samples = {name: [each for each in class_samples(sources, name) if each.gpu.name == gpu.name] for name in CLASSES}
+    rows = {name: sum(len(each.rows) for each in fitted_part(own) if each.rates.size_bytes == 2) for name, own in samples.items()}
+    joined = {name: samples[name] for name in JOINED[gpu.vendor] if rows[name]}
+    found = fit_gpu(joined, priors["aligned"], gpu) if sum(rows[name] for name in joined) >= LEAST_ROWS else {}
+    for name in CLASSES:
+        if name != "aligned" and rows[name] >= LEAST_ROWS and name in priors:
+            found |= fit_gpu({name: samples[name]}, priors[name], gpu)
+    return found
 
 
 def typical_groups(menu: KernelMenu, samples: Sequence[Sample]) -> KernelMenu:
@@ -177,15 +204,6 @@ def left_out_spreads(
     return spreads
 
 
-def menu_json(menu: KernelMenu) -> dict[str, Any]:
-    """A menu as `hardware.profile` reads it, constants to four digits."""
-    data = {key: (float(f"{value:.4g}") if isinstance(value, float) else value) for key, value in asdict(menu).items()}
-    data["candidates"] = [[c.tile_m, c.tile_n, c.fill, round(c.efficiency, 4)] for c in menu.candidates]
-    data["groups"] = {name: round(value, 4) for name, value in menu.groups.items()}
-    data["spreads"] = [[each.low, each.high] for each in menu.spreads]
-    return data
-
-
 def write_profile(name: str, lender: str, own: Mapping[str, Any], wide: Spread) -> None:
     """Change the keys `own` of a profile's file; what no row of the GPU gives comes from `lender`, as carried over.
 
@@ -225,7 +243,7 @@ def write_generic(name: str, shared: Mapping[str, SharedFit], spreads: Mapping[s
         "sources": [f"one fit to every GPU with rows: {'; '.join(SOURCES.values())}"],
         "fitted_dtypes": [],
         "accuracy": {},
-        "menus": {key: menu_json(menu) for key, menu in sorted(menus.items())},
+        "menus": {key: menu_document(menu) for key, menu in sorted(menus.items())},
     }
     (OUT / f"{name}.json").unlink(missing_ok=True)  # what it lends follows the lender's newest fit
     # Most GPUs left out have a relative of their generation among the others; a new architecture has none: never narrower than this.
@@ -238,12 +256,11 @@ def write_thin(name: str, sources: Sequence[SourceRows], priors: Mapping[str, Sh
     gpu = load_gpu(name.split(".")[0])
     lender, parent = THIN[name]
     menus, errors, used, wide = {}, {}, set(), (Spread(low=0.7, high=1.4),)
+    found = own_fits(sources, priors, gpu)
     for outer, classes in CLASSES.items():
-        samples = [each for each in class_samples(sources, outer) if each.gpu.name == gpu.name]
-        rows = sum(len(each.rows) for each in fitted_part(samples) if each.rates.size_bytes == 2)
-        if rows >= LEAST_ROWS and outer in priors:
-            menu, errors[classes[-1]] = fit_gpu(outer, samples, priors[outer], gpu)
-            used |= {each.source.split(" with")[0] for each in samples}
+        if outer in found:
+            menu, errors[classes[-1]] = found[outer]
+            used |= {each.source.split(" with")[0] for each in class_samples(sources, outer) if each.gpu.name == gpu.name}
         else:
             menu = carried(classes[0], menus, generic, gpu, parent)
         menus |= dict.fromkeys(classes, menu)
@@ -255,7 +272,7 @@ def write_thin(name: str, sources: Sequence[SourceRows], priors: Mapping[str, Sh
         "sources": [SOURCES[each] for each in sorted(used)],
         "fitted_dtypes": ["fp16"] if gpu.vendor == "nvidia" else ["fp16", "bf16"],
         "accuracy": errors,
-        "menus": {key: menu_json(menu) for key, menu in sorted(menus.items())},
+        "menus": {key: menu_document(menu) for key, menu in sorted(menus.items())},
     }
     write_profile(name, lender, own, covering(wide))
 

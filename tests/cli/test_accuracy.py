@@ -53,6 +53,22 @@ def test_a_file_of_products(cli, rows: str) -> None:
     assert document["schema_version"] == 1 and document["sets"][0]["overall"]["num_rows"] == 2 * 31
 
 
+def test_rows_that_are_not_scored_are_said(cli, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    row = {"m": 8, "n": 64, "k": 64, "us": 3.0, "gpu": "h200"}
+    path.write_text("\n".join(json.dumps(each) for each in (row, row | {"gpu": "l4"}, {"m": 8, "error": "out of memory"})))
+    answer = cli("accuracy", "--set", str(path), "--gpu", "h200", "--json")
+    assert answer.notes == ["rows.jsonl: 1 failed measurements, skipped", "rows.jsonl: 1 rows of another GPU, skipped"]
+    assert answer.document["sets"][0]["overall"]["num_rows"] == 1
+
+
+def test_a_dtype_that_the_gpu_lacks_names_the_file(cli, tmp_path: Path) -> None:
+    path = tmp_path / "plain.csv"
+    path.write_text("m,n,k,us,dtype\n64,64,64,5,bf16\n")
+    answer = cli("accuracy", "--set", str(path), "--gpu", "v100-16gb")
+    assert answer.code == 2 and "plain.csv: v100-16gb has no bf16 products; it has fp16, fp32" in answer.err
+
+
 def test_a_folder_names_what_is_not_there(cli, tmp_path: Path) -> None:
     (tmp_path / "h200").mkdir()
     (tmp_path / "h200/gemm.csv").write_text(ROWS)
@@ -79,6 +95,8 @@ def test_chart_and_document_are_written_and_never_overwritten(cli, rows: str, tm
     [
         (("--set", "a.csv", "--data", "."), "--set and --data are both given; give one of them"),
         (("--set", "none.csv"), "none.csv: no such file; name a file of measured rows"),
+        (("--set", "."), ".: is a folder; name a file of measured rows"),
+        (("--set", "none.csv", "--chart", "a.gif"), "a.gif: unknown form .gif"),
         (("--data", "none"), "none: no such folder"),
         (("--gpu", "h2000"), "unknown GPU 'h2000'; did you mean h200"),
         (("--chart", "a.gif"), "a.gif: unknown form .gif; known: .svg, .png"),

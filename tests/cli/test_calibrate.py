@@ -67,6 +67,12 @@ def test_out_writes_elsewhere_and_changes_nothing(cli, rows: str, folder: Path, 
     assert not folder.exists() and cli("explain", "gpt2", "--gpu", "h200").out == before
 
 
+def test_a_place_that_cannot_be_written_is_refused_before_the_fit(cli, rows: str, folder: Path, tmp_path: Path) -> None:
+    answer = cli("calibrate", "--from", rows, "--out", str(tmp_path / "none/a.json"))
+    assert (answer.code, answer.out, answer.notes) == (2, "", [])
+    assert answer.err.endswith("none/a.json: its folder does not exist; create it first\n")
+
+
 def test_bad_input_is_one_line_and_exit_code_2(cli, folder: Path, tmp_path: Path) -> None:
     few = str(write_rows(tmp_path / "few.jsonl", products(20, seed=8)))
     for arguments, message in (

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import load_dtype
-from ..errors import InputError, MissingError, shown
+from ..errors import InputError, MissingError, ShapewrightError, shown
 from ..hardware.gpu import Gpu
 from ..hardware.profile import KernelMenu, profile_from_json
 from ..predict.profiles import default_library, load_profile, shipped_profile, user_folder, user_profile
@@ -97,16 +97,21 @@ class _Base:
 
 def calibrate(path: Path, gpu: str | None, library: str | None = None, *, progress: Progress | None = None) -> Calibration:
     """Fit the products of a file; `gpu` may be left out where the file names it, `library` names a new profile or one that exists."""
-    table, device = rows_of_gpu(read_table(path), gpu)
+    every = read_table(path)
+    table, device = rows_of_gpu(every, gpu)
     name = _library(device, library)
     base = _base(device, name)
-    products, left_out = _usable(read_products(table, device), device, base)
-    _require_rows(products, str(path))
+    try:
+        products, left_out = _usable(read_products(table, device), device, base)
+    except ShapewrightError as error:
+        raise error.at(str(path)) from None
+    left_out |= {"of another GPU": len(every) - len(table)} if len(every) > len(table) else {}
+    _require_rows(products, device, str(path))
     dtype = str(products.dtype[0])
     menus, errors = fit_classes(products, product_rates(device, dtype), progress=progress)
     if not menus:
-        raise _too_few(products, str(path))
-    classes = _compared(products, errors, predicted(products, device, base.library or None).time_s)
+        raise _too_few(products, device, str(path))
+    classes = _compared(products, device, errors, predicted(products, device, base.library or None).time_s)
     adopted = {each.name for each in classes if each.is_adopted}
     kept = {each: menu for each, menu in menus.items() if each in adopted}
     document = _document(base, device, name, kept, {each: errors[each] for each in kept})
@@ -153,22 +158,22 @@ def _usable(products: Products, gpu: Gpu, base: _Base) -> tuple[Products, dict[s
     return products, {reason: count for reason, count in left_out.items() if count}
 
 
-def _require_rows(products: Products, where: str) -> None:
-    names, _ = classes_of(products, ELEMENT_BYTES) if len(products) else (np.array([], str), None)
+def _require_rows(products: Products, gpu: Gpu, where: str) -> None:
+    names, _ = classes_of(products, ELEMENT_BYTES, gpu.alignment_bytes) if len(products) else (np.array([], str), None)
     if not len(names) or np.unique(names, return_counts=True)[1].max() < MIN_ROWS:
-        raise _too_few(products, where)
+        raise _too_few(products, gpu, where)
 
 
-def _too_few(products: Products, where: str) -> InputError:
-    names, _ = classes_of(products, ELEMENT_BYTES) if len(products) else (np.array([], str), None)
+def _too_few(products: Products, gpu: Gpu, where: str) -> InputError:
+    names, _ = classes_of(products, ELEMENT_BYTES, gpu.alignment_bytes) if len(products) else (np.array([], str), None)
     found = ", ".join(f"{name} {count}" for name, count in zip(*np.unique(names, return_counts=True), strict=True)) or "none"
     hint = f"at least {MIN_ROWS} bf16 or fp16 products of one alignment class are needed, of at least as many (n, k)"
     return InputError(f"too few usable rows ({found})", where=where, hint=hint)
 
 
-def _compared(products: Products, errors: Mapping[str, Mapping[str, Any]], before_s: Array) -> tuple[ClassFit, ...]:
+def _compared(products: Products, gpu: Gpu, errors: Mapping[str, Mapping[str, Any]], before_s: Array) -> tuple[ClassFit, ...]:
     """Each class with its held-out error before and after."""
-    names, _ = classes_of(products, ELEMENT_BYTES)
+    names, _ = classes_of(products, ELEMENT_BYTES, gpu.alignment_bytes)
     held = is_held_out(products.n, products.k)
     fits = []
     for name in sorted(set(names.tolist())):
@@ -258,7 +263,7 @@ def _origin(table: Table, products: Products, left_out: Mapping[str, int]) -> di
         "rows_failed": table.num_failed,
         "rows_left_out": dict(left_out),
         "range": sizes | {"flops": [float(flops.min()), float(flops.max())]},
-        "environment": dict(table.environment),
+        "environment": json.loads(json.dumps(dict(table.environment)), parse_constant=str),  # NaN is no JSON to other readers
         "versions": {"shapewright": __version__, "numpy": np.__version__, "scipy": scipy.__version__},
     }
 
@@ -270,16 +275,29 @@ def _source(origin: Mapping[str, Any]) -> str:
     return f"{origin['rows_used']} products of {origin['rows_file']}, fitted {origin['date']}" + (f" ({versions})" if versions else "")
 
 
+def check_place(path: Path | None) -> None:
+    """Refuse a place that `write_profile` cannot write to, before a fit takes its time; None is the user's folder of profiles."""
+    if path is None and user_folder() is None:
+        raise _no_folder()
+    if path is None:
+        return
+    if path.exists() and not path.is_file():
+        raise InputError("is not a regular file", where=str(path), hint="name another file with --out")
+    if not path.parent.is_dir() and path.parent != user_folder():
+        raise InputError("its folder does not exist", where=str(path), hint="create it first")
+
+
+def _no_folder() -> MissingError:
+    return MissingError("there is no folder for your profiles", hint="name a file with --out")
+
+
 def write_profile(document: Mapping[str, Any], path: Path | None) -> tuple[Path, Path | None]:
     """Write a profile; what the place held before is kept beside it as PATH.1, PATH.2 and so on, and its new name returned."""
     if path is None:
-        raise MissingError("there is no folder for your profiles", hint="name a file with --out")
-    if path.exists() and not path.is_file():
-        raise InputError("is not a regular file", where=str(path), hint="name another file with --out")
+        raise _no_folder()
+    check_place(path)
     if path.parent == user_folder():
         path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.parent.is_dir():
-        raise InputError("its folder does not exist", where=str(path), hint="create it first")
     previous = _set_aside(path)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")

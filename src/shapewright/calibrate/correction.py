@@ -79,7 +79,7 @@ def corrected_s(products: Products, name: str, menu: KernelMenu, rates: Rates) -
 
 
 def _classed(products: Products, menus: Mapping[str, KernelMenu], rates: Rates, pool: Mapping[str, str]) -> _Classed:
-    names, groups = classes_of(products, rates.size_bytes)
+    names, groups = classes_of(products, rates.size_bytes, rates.vector_bytes)
     names = np.array([pool.get(name, name) for name in names.tolist()])
     core_s = np.ones(len(products))
     rows = Rows(batch=products.batch, m=products.m, n=products.n, k=products.k, time_s=products.time_s, groups=groups)

@@ -40,7 +40,7 @@ def fit_classes(
     `pool` fits several classes as one; `held_out` marks the rows kept out (None: by `is_held_out`).
     """
     held = is_held_out(products.n, products.k) if held_out is None else held_out
-    names, groups = classes_of(products, rates.size_bytes)
+    names, groups = classes_of(products, rates.size_bytes, rates.vector_bytes)
     merged = np.array([(pool or {}).get(name, name) for name in names.tolist()])
     menus: Menus = {}
     for name in sorted(set(merged.tolist())):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from ..hardware.profile import SPREAD_EDGES_S, Candidate, KernelMenu, Spread
+from ..hardware.profile import Candidate, KernelMenu
 from ..predict.gemm_model import REFERENCE_TILE, Rates, candidate_times
 
 Array = NDArray[Any]
@@ -78,18 +78,6 @@ def fit_menu(
 def predicted_s(menu: KernelMenu, rows: Rows, rates: Rates) -> Array:
     """Seconds of each row: its quickest candidate."""
     return candidate_times(rows.size, _group_factors(menu, rows), menu, rates).time_s.min(axis=0)
-
-
-def held_out_spreads(menu: KernelMenu, rows: Rows, rates: Rates) -> tuple[Spread, ...]:
-    """10th and 90th percentile of measured / predicted by predicted time; a thin bin (under 30 rows) takes all rows."""
-    predicted = predicted_s(menu, rows, rates)
-    ratio, bins = rows.time_s / predicted, np.digitize(predicted, SPREAD_EDGES_S)
-    spreads = []
-    for index in range(len(SPREAD_EDGES_S) + 1):
-        inside = ratio[bins == index] if (bins == index).sum() >= 30 else ratio
-        low, high = np.quantile(inside, [0.1, 0.9])
-        spreads.append(Spread(low=round(min(low, 0.99), 3), high=round(max(high, 1.01), 3)))
-    return tuple(spreads)
 
 
 def _group_factors(menu: KernelMenu, rows: Rows) -> Array:

@@ -16,7 +16,7 @@ from ..errors import InputError, ShapewrightError, unknown_name
 from ..hardware.gpu import Gpu
 from ..hardware.load import load_gpu
 from ..predict.gemm import MAX_SIZE, GemmEstimates, predict_gemm
-from ..predict.gemm_classes import classify_products
+from ..predict.gemm_classes import VECTOR_BYTES, classify_products
 from ..predict.gemm_model import LAYOUT_CODES, Rates
 from ..units import MICRO
 from .gemm import Rows
@@ -104,10 +104,10 @@ def product_rates(gpu: Gpu, dtype: str) -> Rates:
     )  # fmt: skip
 
 
-def classes_of(products: Products, size_bytes: int) -> tuple[Array, Array]:
-    """Name of each product's alignment class, and of its misalignment pattern."""
+def classes_of(products: Products, size_bytes: int, vector_bytes: int = VECTOR_BYTES) -> tuple[Array, Array]:
+    """Name of each product's alignment class, and of its misalignment pattern, where aligned means by `vector_bytes`."""
     layout = np.array([LAYOUT_CODES[name] for name in products.layout.tolist()], np.int64)
-    return classify_products(products.batch, products.m, products.n, products.k, layout, size_bytes)
+    return classify_products(products.batch, products.m, products.n, products.k, layout, size_bytes, vector_bytes=vector_bytes)
 
 
 def fit_range(rows: Rows) -> dict[str, list[int] | list[float]]:

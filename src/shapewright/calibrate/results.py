@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError, MissingError
+from ..errors import InputError, MissingError, ShapewrightError
 from .scored import Array, ScoredSet
 
 SCHEMA_VERSION = 1
@@ -102,10 +102,15 @@ def file_document(path: Path, *, gpu: str | None = None) -> Document:
     from .sets.gemm import product_sets
     from .table import read_table
 
-    table, device = rows_of_gpu(read_table(path), gpu)
-    failed = f", {table.num_failed} failed rows left out" if table.num_failed else ""
-    sets = product_sets(path.name, table, device, source=f"{path.name}{failed}")
-    return document_of(sets, is_every_row_scored=True)
+    every = read_table(path)
+    table, device = rows_of_gpu(every, gpu)
+    try:
+        sets = tuple(product_sets(path.name, table, device, source=path.name))
+    except ShapewrightError as error:
+        raise error.at(str(path)) from None
+    counts = {"failed measurements": table.num_failed, "rows of another GPU": len(every) - len(table)}
+    skipped = [{"file": path.name, "reason": f"{count} {what}"} for what, count in counts.items() if count]
+    return document_of(sets, skipped=skipped, is_every_row_scored=True)
 
 
 def document_of(

@@ -46,7 +46,8 @@ class StepRow:
 class StackForm:
     """Which constants of a stack are fitted, and what the others are.
 
-    `tied` names factors that share one fitted value, by architecture if `is_by_architecture`; names in `scalars` are fields of `Stack`.
+    `tied` names factors that share one fitted value, one for each architecture where `by_architecture` lists it; names in `scalars` and
+    `fixed` are fields of `Stack`.
     """
 
     name: str

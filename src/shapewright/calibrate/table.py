@@ -113,6 +113,8 @@ def read_table(path: Path | str) -> Table:
     """All rows of a file; its suffix tells the form."""
     path = Path(path)
     name = path.name.lower()
+    if path.is_dir():
+        raise InputError("is a folder", where=str(path), hint="name a file of measured rows")
     if not name.endswith(SUFFIXES):
         raise InputError(f"unknown form {shown(path.suffix)}", where=str(path), hint=f"known: {', '.join(SUFFIXES)}")
     if not path.is_file():

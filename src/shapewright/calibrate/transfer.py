@@ -46,6 +46,8 @@ FAMILY_FACTORS = {
 #: Ridge by kind of unknown (weight of a squared change of ln(value), a row): in a pooled fit, and in a thin one, where the start counts.
 POOLED_RIDGE = {"constant": 2e-3, "tile": 2e-3, "group": 1e-2, "factor": 2e-2, "protocol": 2e-3}
 THIN_RIDGE = {"constant": 1e-2, "tile": 1e-1, "group": 2e-2, "factor": 10.0, "protocol": 3e-3}
+#: The same for families whose prior rests mostly on another vendor's rows: their constants are held less.
+FAMILY_RIDGE = {"rocm": {"constant": 3e-3}}
 _SOFT_LOG_ERROR = 0.08
 Values = dict[str, float]
 Candidates = tuple[tuple[Tile, int], ...]
@@ -111,6 +113,13 @@ class SharedFit:
             groups={key.removeprefix("group:"): each for key, each in value.items() if key.startswith("group:")},
         )
 
+    def settled(self, name: str) -> SharedFit:
+        """The same menu for one family with its factors multiplied in, protocols left out: a share that a factor lowers can rise."""
+        menu = self.family_menu(name)
+        tiles = {_tile_name((each.tile_m, each.tile_n)): each.efficiency for each in menu.candidates}
+        groups = {f"group:{key}": each for key, each in menu.groups.items()}
+        return replace(self, values={field: getattr(menu, field) for field in START} | tiles | groups)
+
     def kernel_s(self, sample: Sample) -> Array:
         """Seconds of the kernel of each row: every candidate [candidate, row] is timed, the quickest counts."""
         return self.candidate_s(sample).min(axis=0)
@@ -156,10 +165,18 @@ def fit_pooled(samples: Sequence[Sample], start: Values, *, grain: int = 64, num
 
 
 def fit_thin(samples: Sequence[Sample], prior: SharedFit, protocol: Values, *, evaluations: int = 20) -> SharedFit:
-    """The constants of `prior` corrected by the rows of one GPU; `protocol` says which offsets and paces are free, and where they start."""
-    shared = {name: value for name, value in prior.values.items() if not name.startswith(("offset:", "pace:"))}
-    start = shared | {name: shared.get(name, 1.0) for name in group_values(samples)} | protocol
-    return _solve(samples, replace(prior, values=start), start, THIN_RIDGE, evaluations)
+    """The constants of `prior` corrected by the rows of one GPU; `protocol` says which offsets and paces are free, and where they start.
+
+    What a source adds to every row is less than its shortest row: without that bound, rows that the menu cannot explain set it.
+    """
+    own = family(samples[0].gpu)
+    shared = prior.settled(own).values
+    start = dict(shared) | {name: shared.get(name, 1.0) for name in group_values(samples)} | protocol
+    highest = {
+        name: min(float(each.rows.time_s.min()) for each in samples if each.offset_name == name) for name in protocol if "offset:" in name
+    }
+    ridge = THIN_RIDGE | FAMILY_RIDGE.get(own, {})
+    return _solve(samples, replace(prior, values=start), start, ridge, evaluations, highest=highest)
 
 
 def fit_protocol(samples: Sequence[Sample], shared: SharedFit, protocol: Values) -> SharedFit:
@@ -169,8 +186,16 @@ def fit_protocol(samples: Sequence[Sample], shared: SharedFit, protocol: Values)
     return _solve(samples, replace(shared, values=start), start, ridge, 10)
 
 
-def _solve(samples: Sequence[Sample], first: SharedFit, anchor: Values, ridge: Mapping[str, float], evaluations: int) -> SharedFit:
-    """Least squares from `first`, drawn to `anchor`. Unknowns whose ridge is 1 or more stay where they are."""
+def _solve(
+    samples: Sequence[Sample],
+    first: SharedFit,
+    anchor: Values,
+    ridge: Mapping[str, float],
+    evaluations: int,
+    *,
+    highest: Mapping[str, float] | None = None,
+) -> SharedFit:
+    """Least squares from `first`, drawn to `anchor`, below `highest`. Unknowns whose ridge is 1 or more stay where they are."""
     used = {_tile_name(tile) for tile, _ in first.candidates}
     free = [name for name in anchor if ridge[_kind(name)] < 1 and (_kind(name) != "tile" or name in used)]
     centre = np.log([anchor[name] for name in free])
@@ -185,6 +210,8 @@ def _solve(samples: Sequence[Sample], first: SharedFit, anchor: Values, ridge: M
         return np.concatenate([*errors, (x - centre) * pull])
 
     low, high = _bounds(free, centre)
+    high = np.minimum(high, np.log([(highest or {}).get(name, np.inf) for name in free]))
+    low = np.minimum(low, high - 1)
     begin = np.clip(np.log([first.values[name] for name in free]), low + 1e-6, high - 1e-6)
     solved = least_squares(
         residuals, begin, bounds=(low, high), loss="soft_l1", f_scale=_SOFT_LOG_ERROR, max_nfev=evaluations, diff_step=1e-3

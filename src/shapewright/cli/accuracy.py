@@ -43,6 +43,10 @@ def accuracy(
     for flag, path in (("--chart", chart), ("--out", out)):
         if path is not None:
             refuse_overwriting(Path(path), force=force, flag=flag)
+    if chart is not None:
+        from ..report.accuracy_chart import require_form
+
+        require_form(Path(chart))
     document = _document(gpu, rows, data)
     print_notes(f"{each['file']}: {each['reason']}, skipped" for each in document["skipped"])
     _write_files(document, chart, out)

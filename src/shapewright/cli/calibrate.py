@@ -28,9 +28,10 @@ def calibrate(*, rows: RowsFile, gpu: MeasuredGpu = None, library: Library = Non
     """
     with needs_extra("calibrate"):
         from ..calibrate.calibration import calibrate as fit
-        from ..calibrate.calibration import write_profile
+        from ..calibrate.calibration import check_place, write_profile
     from ..report.calibration import calibration_document, calibration_text
 
+    check_place(None if out is None else Path(out))
     calibration = fit(Path(rows), gpu, library, progress=lambda step: print_notes([step]))
     written = previous = None
     if calibration.is_better:

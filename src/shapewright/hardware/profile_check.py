@@ -16,8 +16,8 @@ from ..errors import shown
 #: Fields that something is divided by.
 _ABOVE_ZERO = frozenset({
     "bandwidth_share", "bytes_per_clock", "rows_per_sm", "reread_fill", "unaligned", "link_share", "efficiency", "forward_efficiency",
-    "backward_efficiency", "feed", "sharpness", "l2_sharpness", "grain", "head_dim", "tile_m", "tile_n", "tile_q", "tile_kv", "bound", "groups",
-    "fit_range",
+    "backward_efficiency", "feed", "sharpness", "l2_sharpness", "grain", "head_dim", "tile_m", "tile_n", "tile_q", "tile_kv", "bound",
+    "groups", "fit_range",
 })  # fmt: skip
 _KINDS = {"float": (int, float), "float | None": (int, float, type(None)), "int": (int,), "bool": (bool,), "str": (str,)}
 #: Parts of a profile that only describe it.
@@ -57,11 +57,12 @@ def _require_kind(value: Any, kinds: tuple[type, ...], place: str) -> None:
 
 
 def _check_counts(part: Any, name: str, num_bins: int) -> None:
-    """Intervals by predicted time, kernels to choose from, and the range of the fit."""
+    """Intervals by predicted time, the range of the fit, kernels to choose from."""
     counts = {"spreads": {num_bins} if hasattr(part, "candidates") else {0, num_bins}, "fit_range": {0, 5}}
     for field, allowed in counts.items():
         value = getattr(part, field, None)
         if isinstance(value, tuple) and len(value) not in allowed:
             raise ValueError(f"{name}.{field} has {len(value)} entries")
-    if getattr(part, "candidates", None) == ():
-        raise ValueError(f"{name}.candidates is empty")
+    for field in ("candidates", "heads", "kernels"):
+        if getattr(part, field, None) == ():
+            raise ValueError(f"{name}.{field} is empty")

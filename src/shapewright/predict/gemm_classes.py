@@ -59,9 +59,11 @@ def gemm_class(gemm: Gemm, size_bytes: int, vector_bytes: int = VECTOR_BYTES) ->
     return int(code[0]), int(pattern[0])
 
 
-def classify_products(batch: Array, m: Array, n: Array, k: Array, layout: Array, size_bytes: int) -> tuple[Array, Array]:
+def classify_products(
+    batch: Array, m: Array, n: Array, k: Array, layout: Array, size_bytes: int, *, vector_bytes: int = VECTOR_BYTES
+) -> tuple[Array, Array]:
     """Class name and pattern name of each product; aligned products have the pattern ""."""
-    code, pattern = class_codes(batch, m, n, k, layout, size_bytes)
+    code, pattern = class_codes(batch, m, n, k, layout, size_bytes, vector_bytes=vector_bytes)
     return np.array(CLASSES)[code], np.where(code < 3, "", _PATTERNS[pattern])
 
 

@@ -24,6 +24,8 @@ from .scaling import scaled_menu
 FOLDER = Path(__file__).parent.parent / "hardware/profiles"
 #: Names the user's folder of profiles; set and empty, the user's profiles are left aside.
 FOLDER_VARIABLE = "SHAPEWRIGHT_PROFILES"
+#: What now, where a profile of the user's cannot be used; a calibration starts from the profile in force, so that it cannot mend it.
+_MEND = "remove or rename the file, which puts the shipped profile in force; then calibrate again"
 _GENERIC = {"cuda": "a100-80gb.generic", "hopper": "h100.generic", "rocm": "mi250x.generic"}
 
 
@@ -90,23 +92,23 @@ def _read_user(path: Path, version: tuple[int, int, int], gpu: Gpu) -> Profile:
         _require_usable(profile, gpu)
         return replace(profile, path=str(path))
     except InputError as error:
-        raise error.at(str(path)) from None
+        raise InputError(error.what, where=str(path), hint=_MEND) from None
     except (ValueError, RecursionError):
-        raise InputError("profile is no JSON", where=str(path), hint="calibrate again, or remove the file") from None
+        raise InputError("profile is no JSON", where=str(path), hint=_MEND) from None
 
 
 def _require_usable(profile: Profile, gpu: Gpu) -> None:
     """Refuse another GPU's profile, one that lacks what profiles that ship have, and corrections that this version cannot feed."""
     if profile.gpu != gpu.name:
-        raise InputError(f"profile is of {profile.gpu}, not of {gpu.name}", hint=f"calibrate {gpu.name}, or remove the file")
+        raise InputError(f"profile is of {profile.gpu}, not of {gpu.name}", hint=_MEND)
     shipped = _read(_GENERIC["cuda"])
     for part in ("menus", "memory", "spreads"):
         lacking = sorted(getattr(shipped, part).keys() - getattr(profile, part).keys())
         if lacking:
-            raise InputError(f"profile has no {lacking[0]} in {part}", hint="calibrate again, or remove the file")
+            raise InputError(f"profile has no {lacking[0]} in {part}", hint=_MEND)
     for name, menu in profile.menus.items():
         if menu.correction is not None and (menu.correction.widths[0], menu.correction.widths[-1]) != (NUM_FEATURES, 1):
-            raise InputError(f"profile has a correction of {name} of another version", hint="calibrate again, or remove the file")
+            raise InputError(f"profile has a correction of {name} of another version", hint=_MEND)
 
 
 @functools.lru_cache(maxsize=32)

@@ -53,8 +53,7 @@ def _kind_chart(title: str, points: list[dict[str, float]]) -> alt.LayerChart:
 
 def save_chart(chart: alt.ConcatChart, path: Path) -> None:
     """Write the chart; the suffix tells the form."""
-    if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f"unknown form {path.suffix or 'without a suffix'}", where=str(path), hint=f"known: {', '.join(SUFFIXES)}")
+    require_form(path)
     if not path.parent.is_dir():
         raise InputError("its folder does not exist", where=str(path), hint="create it first")
     try:
@@ -62,6 +61,12 @@ def save_chart(chart: alt.ConcatChart, path: Path) -> None:
     except ImportError:
         raise MissingError("drawing a chart needs vl-convert", hint=EXTRA_HINT) from None
     chart.save(path, scale_factor=2 if path.suffix.lower() == ".png" else 1)
+
+
+def require_form(path: Path) -> None:
+    """Refuse a file whose suffix names no form of a chart."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"unknown form {path.suffix or 'without a suffix'}", where=str(path), hint=f"known: {', '.join(SUFFIXES)}")
 
 
 def _bins(cells: Counter[tuple[int, int]], bins_per_decade: int) -> list[dict[str, float]]:

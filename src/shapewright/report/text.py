@@ -150,6 +150,6 @@ _TRUST = {
 def _trust(explanation: Explanation) -> list[tuple[str, str]]:
     """The weakest provenance, and how much of the time each makes up."""
     shares = {name: sum(time.share for time in explanation.operators if time.estimate.provenance == name) for name in _TRUST}
-    parts = [f"{units.percent(share)} of the time {_TRUST[name]}" for name, share in shares.items() if share]
+    parts = [f"{units.percent(share)} of the time {_TRUST[name]}" for name, share in shares.items() if round(share, 4)]
     own = f"; profile {explanation.profile}" if explanation.profile else ""
     return [("provenance", f"{explanation.provenance}: {', '.join(parts)}{own}")]

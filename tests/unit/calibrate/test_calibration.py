@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import shapewright as sw
-from shapewright.calibrate.calibration import Calibration, calibrate, menu_document, write_profile
+from shapewright.calibrate.calibration import Calibration, calibrate, check_place, menu_document, write_profile
 from shapewright.calibrate.gemm import is_held_out
+from shapewright.calibrate.products import classes_of, read_products
+from shapewright.calibrate.table import read_table
 from shapewright.errors import InputError, MissingError
 from shapewright.hardware.load import load_gpu
-from shapewright.hardware.profile import profile_from_json
+from shapewright.hardware.profile import Spread, profile_from_json
 from shapewright.predict.gemm import predict_gemm
 from shapewright.predict.profiles import FOLDER, FOLDER_VARIABLE, load_profile
 from unit.calibrate.synthetic import TRUTH, products, write_rows
@@ -135,6 +138,38 @@ def test_a_fit_that_is_no_better_is_not_adopted(folder: Path, tmp_path: Path) ->
     assert [each.remark for each in calibration.classes] == ["fit no better, kept"]
 
 
+def test_rows_of_another_gpu_are_left_out_and_counted(folder: Path, tmp_path: Path) -> None:
+    mine = [json.loads(line) for line in write_rows(tmp_path / "a.jsonl", products(120, seed=7)).read_text().splitlines()]
+    rows = [row | {"gpu": "h200"} for row in mine if "m" in row]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in [*rows, rows[0] | {"gpu": "l4"}, rows[1] | {"gpu": "h100"}]))
+    answer = calibrate(path, "h200")
+    assert (answer.num_rows, answer.left_out) == (120, {"of another GPU": 2})
+
+
+def test_an_environment_with_nan_makes_a_readable_profile(folder: Path, tmp_path: Path) -> None:
+    text = write_rows(tmp_path / "a.jsonl", products(120, seed=7)).read_text().splitlines()
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(['{"environment": {"clock_mhz": NaN}}', *(line for line in text if "environment" not in line)]))
+    answer = calibrate(path, "h200")
+    written, _ = write_profile(answer.document, answer.path)
+    assert json.loads(written.read_text())["calibration"]["environment"] == {"clock_mhz": "NaN"}
+
+
+def test_rows_of_a_dtype_that_the_gpu_lacks_name_the_file(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "rows.jsonl", products(50, seed=5), gpu="some card")
+    with pytest.raises(InputError, match=r"rows\.jsonl: v100-16gb has no bf16 products; it has fp16, fp32"):
+        calibrate(path, "v100-16gb")
+
+
+def test_classes_follow_the_gpus_own_alignment(tmp_path: Path) -> None:
+    """Products of n = 8 x odd are misaligned on a GPU that wants 32 bytes, in the fit as in the prediction."""
+    table = read_table(write_rows(tmp_path / "rows.jsonl", products(60, seed=8)))
+    every = read_products(table, load_gpu("h200"))
+    odd = replace(every, n=every.n // 8 * 8 | 8, k=every.k // 16 * 16 + 16)
+    assert set(classes_of(odd, 2)[0].tolist()) == {"aligned_nt"} and set(classes_of(odd, 2, 32)[0].tolist()) == {"half"}
+
+
 def test_what_was_there_is_kept_under_a_number(tmp_path: Path) -> None:
     path = tmp_path / "h200.cuda13.json"
     path.write_text("by hand")
@@ -150,8 +185,12 @@ def test_what_was_there_is_kept_under_a_number(tmp_path: Path) -> None:
 def test_places_that_cannot_hold_a_profile_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MissingError, match="no folder for your profiles; name a file with --out"):
         write_profile({}, None)
-    with pytest.raises(InputError, match="its folder does not exist; create it first"):
-        write_profile({}, tmp_path / "none/a.json")
+    for refuse in (check_place, lambda path: write_profile({}, path)):
+        with pytest.raises(InputError, match="its folder does not exist; create it first"):
+            refuse(tmp_path / "none/a.json")
+    monkeypatch.setenv(FOLDER_VARIABLE, "")
+    with pytest.raises(MissingError, match="no folder for your profiles"):
+        check_place(None)
     with pytest.raises(InputError, match="is not a regular file"):
         write_profile({}, tmp_path)
 
@@ -179,7 +218,7 @@ def test_too_few_rows_are_refused_with_the_number_needed(tmp_path: Path) -> None
 
 
 def test_a_menu_reads_back_as_it_was_written(fitted: Calibration) -> None:
-    data = menu_document(TRUTH)
+    data = menu_document(replace(TRUTH, spreads=(Spread(low=0.9, high=1.1),) * 4))
     document = dict(fitted.document)
     document["menus"] = {**document["menus"], "aligned_nt": data}
     again = profile_from_json(json.loads(json.dumps(document))).menus["aligned_nt"]

@@ -8,7 +8,8 @@ from functools import cache
 import numpy as np
 import pytest
 
-from shapewright.calibrate.gemm import Rows, fit_menu, held_out_spreads, is_held_out, predicted_s
+from shapewright.calibrate.gemm import Rows, fit_menu, is_held_out, predicted_s
+from shapewright.calibrate.spreads import spreads_by_time
 from shapewright.hardware.profile import SPREAD_EDGES_S, Candidate, KernelMenu
 from shapewright.predict.gemm_model import Rates
 
@@ -86,7 +87,7 @@ def test_fitting_beats_the_start_by_far() -> None:
 
 def test_spreads_hold_four_in_five_of_fresh_rows() -> None:
     _, held, menu = split_and_fitted()
-    spreads = held_out_spreads(menu, held, RATES)
+    spreads = spreads_by_time(predicted_s(menu, held, RATES), held.time_s)
     fresh = synthetic(1000, seed=2)
     predicted = predicted_s(menu, fresh, RATES)
     bins = np.digitize(predicted, SPREAD_EDGES_S)
@@ -102,19 +103,22 @@ def test_spreads_are_kept_by_predicted_time() -> None:
     bins = np.digitize(predicted, SPREAD_EDGES_S)
     loud = np.random.default_rng(4).standard_normal(len(rows))
     noisy = replace(rows, time_s=np.where(bins == 1, predicted * np.exp(0.2 * loud), rows.time_s))
-    spreads = held_out_spreads(TRUTH, noisy, RATES)
+    spreads = spreads_by_time(predicted_s(TRUTH, noisy, RATES), noisy.time_s)
     counts = np.bincount(bins, minlength=4)
     assert counts[1] >= 30 and counts[2] >= 30
     assert spreads[1].high / spreads[1].low == pytest.approx(np.exp(2 * 1.28 * 0.2), rel=0.15)
     assert spreads[2].high / spreads[2].low == pytest.approx(np.exp(2 * 1.28 * 0.02), rel=0.05)
     few = noisy.take(np.flatnonzero(bins == 1)[:29])
-    assert len(set(held_out_spreads(TRUTH, few, RATES))) == 1
+    assert len(set(spreads_by_time(predicted_s(TRUTH, few, RATES), few.time_s))) == 1
 
 
 def test_an_interval_always_holds_the_estimate() -> None:
     rows = synthetic(300, seed=5)
     late = replace(rows, time_s=1.3 * predicted_s(TRUTH, rows, RATES))
-    assert all(spread.low <= 0.99 and spread.high == pytest.approx(1.3, abs=1e-3) for spread in held_out_spreads(TRUTH, late, RATES))
+    assert all(
+        spread.low <= 0.99 and spread.high == pytest.approx(1.3, abs=1e-3)
+        for spread in spreads_by_time(predicted_s(TRUTH, late, RATES), late.time_s)
+    )
 
 
 def test_pattern_factors_are_fitted() -> None:

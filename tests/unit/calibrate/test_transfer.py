@@ -110,6 +110,27 @@ def test_a_thin_fit_corrects_its_prior_a_little_at_a_time() -> None:
     assert all(fit.values[f"cuda:{name}"] == prior.values[f"cuda:{name}"] for name in FAMILY_FACTORS["cuda"])
 
 
+def test_a_share_that_a_family_factor_lowers_can_rise_again() -> None:
+    """The bound of a share is 1 for what the GPU reaches, not for the constant that its family's factor multiplies."""
+    each = sample("mi250x", count=60)
+    prior = truth([each], bandwidth_share=0.9, **{"rocm:bandwidth_share": 0.3, "rocm:efficiency": 1.1, "rocm:cycles": 0.8})
+    settled = prior.settled("rocm")
+    assert np.allclose(settled.kernel_s(each), prior.kernel_s(each))
+    assert not any(name.startswith("rocm:") for name in settled.values)
+    quick = replace(settled, values=dict(settled.values) | {"bandwidth_share": 0.8})
+    assert fit_thin([timed(each, quick)], prior, {}).values["bandwidth_share"] > 0.5
+
+
+def test_a_source_adds_less_than_its_shortest_row() -> None:
+    """One row that no kernel explains must not lengthen all others."""
+    each = sample("mi250x", source="events", count=40)
+    prior = truth([each])
+    time_s = timed(each, prior).rows.time_s
+    odd = replace(each, rows=replace(each.rows, time_s=np.append(time_s[:-1], 5 * time_s.max())))
+    fit = fit_thin([odd], prior, {"offset:events": 20e-6}, evaluations=8)
+    assert fit.values["offset:events"] <= odd.rows.time_s.min()
+
+
 def test_a_fit_survives_json() -> None:
     each = sample("mi250x")
     fit = truth([each])

@@ -87,11 +87,14 @@ def test_constants_are_physical(profile: Profile) -> None:
 
 @pytest.mark.parametrize("name", ["h100.cuda13", "h200.cuda13"])
 def test_misaligned_kernels_of_hopper_are_slower_kernels(name: str) -> None:
-    """With each pattern's factor included: 0.2 and 0.4 of the peak at most (measured: 98 to 127 and 231 to 286 of 989 TFLOP/s)."""
+    """0.2 and 0.4 of the peak at most (measured: 98 to 127 and 231 to 286 of 989 TFLOP/s).
+
+    The factor of each pattern of linear products is included; of batched ones some are rare.
+    """
     menus = profile_from_json(document(FOLDER / f"{name}.json")).menus
 
     def best(class_name: str) -> float:
-        factors = menus[class_name].groups.values()
+        factors = [factor for pattern, factor in menus[class_name].groups.items() if "b:" not in pattern]
         return max(candidate.efficiency for candidate in menus[class_name].candidates) * max(factors, default=1.0)
 
     assert best("odd") < 0.2 and best("odd") < best("half") < 0.4 < 0.5 * best("aligned_nt")

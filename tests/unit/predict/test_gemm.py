@@ -114,7 +114,8 @@ def test_sizes_broadcast() -> None:
     grid = predict_gemm("h200", m=[[64], [8192]], n=[1024, 4096, 8192], k=4096)
     assert grid.m.tolist() == [64, 64, 64, 8192, 8192, 8192]
     assert grid.n.tolist() == [1024, 4096, 8192] * 2
-    assert grid.time_s[4] == predict_gemm("h200", m=8192, n=4096, k=4096).time_s[0]
+    alone = predict_gemm("h200", m=8192, n=4096, k=4096).time_s[0]
+    assert grid.time_s[4] == pytest.approx(alone, rel=1e-6)  # 32-bit sums of a correction depend on how many products are asked at once
     assert len(predict_gemm("h200", m=[], n=8, k=8)) == 0
 
 

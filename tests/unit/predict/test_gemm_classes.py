@@ -101,10 +101,13 @@ def test_factors_reach_their_pattern_and_no_other() -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_half_aligned_products_of_an_mi250x_run_as_aligned_ones_do(layout: str) -> None:
-    """The authors' sweep of n (m = 27648, k = 4096): medians of 79.1, 79.0 and 79.1 TFLOP/s at multiples of 2, 4 and 8."""
+def test_misaligned_products_of_an_mi250x_run_as_aligned_ones_do(layout: str) -> None:
+    """The authors' sweep of n (m = 27648, k = 4096): medians of 79.1, 79.0 and 79.1 TFLOP/s at multiples of 2, 4 and 8.
+
+    Odd products were measured on its sister, the MI210: k = 9,375 runs at 126 TFLOP/s, k = 4,000 at 131.
+    """
     aligned, half, odd = predict_gemm("mi250x", m=8192, n=[4096, 4098, 4097], k=4096, dtype="fp16", layout=layout).time_s
-    assert half == pytest.approx(aligned, rel=0.15) and half < odd
+    assert [half, odd] == pytest.approx([aligned, aligned], rel=0.15)
 
 
 @pytest.mark.parametrize("gpu", ["a100-40gb", "a100-80gb", "h100", "h200", "v100"])

@@ -89,6 +89,49 @@ def test_a_broken_file_is_named(folder: Path, text: str, message: str) -> None:
     assert str(error.value).startswith(f"{path}: {message}")
 
 
+def _edited(folder: Path, place: tuple[str | int, ...], value: object) -> Path:
+    """The shipped profile of the H200 with one value changed, or taken out where it is `...`."""
+    path = write(folder, 2e-6)
+    data = json.loads(path.read_text())
+    part = data
+    for key in place[:-1]:
+        part = part[key]
+    if value is ...:
+        del part[place[-1]]
+    else:
+        part[place[-1]] = value
+    path.write_text(json.dumps(data))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (("gpu",), "a100-80gb", "profile is of a100-80gb, not of h200; remove or rename the file, which puts the shipped profile in force"),
+        (("menus", "odd"), ..., "profile has no odd in menus"),
+        (("memory", "gather"), ..., "profile has no gather in memory"),
+        (("spreads", "attention"), ..., "profile has no attention in spreads"),
+        (("menus", "odd", "feed"), 0, "'profile.menus.odd.feed is 0'"),
+        (("menus", "odd", "feed"), "2", "menus.odd.feed is"),
+        (("menus", "odd", "droop"), float("nan"), "'profile.menus.odd.droop is nan'"),
+        (("menus", "half", "launch_s"), -1, "'profile.menus.half.launch_s is -1'"),
+        (("menus", "half", "num_rows"), True, "'profile.menus.half.num_rows is True'"),
+        (("menus", "half", "groups", "NT:8:1"), "x", "menus.half.groups.NT:8:1 is"),
+        (("menus", "half", "spreads", 1), ..., "'profile.menus.half.spreads has 3 entries'"),
+        (("menus", "half", "fit_range", 1), ..., "'profile.menus.half.fit_range has 4 entries'"),
+        (("menus", "half", "candidates"), [], "'profile.menus.half.candidates is empty'"),
+        (("attention", "heads"), [], "'profile.attention.heads is empty'"),
+        (("power", "slope"), None, "'profile.power.slope is None'"),
+        (("menus", "odd", "correction"), {"widths": [2, 1], "weights": "AAAAAAAA", "bound": 0.7}, "correction of odd of another version"),
+    ],
+)
+def test_a_profile_that_makes_no_sense_is_refused(folder: Path, place: tuple[str | int, ...], value: object, message: str) -> None:
+    path = _edited(folder, place, value)
+    with pytest.raises(InputError) as error:
+        load_profile(load_gpu("h200"))
+    assert str(error.value).startswith(f"{path}: ") and message in str(error.value)
+
+
 def test_names_lead_to_no_other_folder(folder: Path) -> None:
     stranger = replace(load_gpu("h200"), name="../../etc/passwd")
     found = user_profile(stranger, "a/b")
