@@ -33,7 +33,8 @@ def test_a_calibration_takes_effect_and_can_be_undone(cli, rows: str, folder: Pa
     path = folder / "h200.cuda13.json"
     flat = answer.flat.replace(" ", "")
     assert str(path) in flat and "removethefiletogoback" in flat and "aligned_nt" in answer.out
-    assert max(len(line) for line in answer.out.splitlines() if str(path.parent.parent) not in line) <= 80
+    # A path is never broken, however long it is.
+    assert max(len(line) for line in answer.out.splitlines() if not any("/" in word and len(word) > 40 for word in line.split())) <= 80
     after = cli("explain", "gpt2", "--gpu", "h200").out
     assert after != before and str(path) in after
     path.unlink()
