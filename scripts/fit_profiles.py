@@ -23,12 +23,13 @@ import numpy as np
 from shapewright.calibrate.calibration import menu_document
 from shapewright.calibrate.fit import fit_classes
 from shapewright.calibrate.gemm import is_held_out
-from shapewright.calibrate.products import Products, product_rates, read_products
+from shapewright.calibrate.products import Products, read_products
 from shapewright.calibrate.scored import Array
 from shapewright.calibrate.sources import OWN_HELD_OUT, TERA, authors_rows, joined, own_rows, source_rows
 from shapewright.calibrate.table import read_table
 from shapewright.hardware.load import load_gpu
 from shapewright.hardware.profile import KernelMenu, Spread
+from shapewright.predict.gemm import product_rates
 
 HERE = Path(__file__).parent
 OUT = HERE.parent / "src/shapewright/hardware/profiles"

@@ -26,6 +26,7 @@ from ..dtypes import load_dtype
 from ..errors import InputError, MissingError, ShapewrightError, shown
 from ..hardware.gpu import Gpu
 from ..hardware.profile import KernelMenu, profile_from_json
+from ..predict.gemm import product_rates
 from ..predict.profiles import default_library, load_profile, shipped_profile, user_folder, user_profile
 from ..version import __version__
 from .fit import MIN_ROWS, fit_classes
@@ -35,7 +36,6 @@ from .products import (
     Progress,
     classes_of,
     predicted,
-    product_rates,
     read_products,
     rows_of_gpu,
 )

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from ..hardware.profile import Correction, KernelMenu
 from ..predict.gemm_classes import CLASSES
-from ..predict.gemm_correction import decode, encode, features, forward
-from ..predict.gemm_model import LAYOUT_CODES, Rates
+from ..predict.gemm_correction import bounded, encode, features
+from ..predict.gemm_model import Rates, alignment
 from .gemm import Rows, predicted_s
 from .network import Plan, distil, train
 from .products import Products, Progress, classes_of
@@ -74,8 +74,7 @@ def corrected_s(products: Products, name: str, menu: KernelMenu, rates: Rates) -
     classed = _classed(products, {name: menu}, rates, dict.fromkeys(CLASSES, name))
     if menu.correction is None:
         return classed.core_s
-    log = forward(decode(menu.correction), classed.x)
-    return classed.core_s * np.exp(np.clip(log, -menu.correction.bound, menu.correction.bound))
+    return classed.core_s * np.exp(bounded(menu.correction, classed.x))
 
 
 def _classed(products: Products, menus: Mapping[str, KernelMenu], rates: Rates, pool: Mapping[str, str]) -> _Classed:
@@ -87,9 +86,8 @@ def _classed(products: Products, menus: Mapping[str, KernelMenu], rates: Rates, 
         inside = np.flatnonzero(names == name)
         if len(inside):
             core_s[inside] = predicted_s(menu, rows.take(inside), rates)
-    layout = np.array([LAYOUT_CODES[each] for each in products.layout.tolist()], np.int64)
     sizes = (products.batch, products.m, products.n, products.k)
-    x = features(sizes, layout, core_s.astype(np.float32), rates, is_fp16=products.dtype == "fp16")
+    x = features(sizes, products.layout_codes, core_s.astype(np.float32), rates, is_fp16=products.dtype == "fp16")
     return _Classed(names=names, core_s=core_s, x=x)
 
 
@@ -99,7 +97,7 @@ def _like(products: Products, seed: int) -> Products:
     sizes = {}
     for name in ("m", "n", "k"):
         column = getattr(products, name)
-        step = np.minimum(column & -column, MAX_STEP)
+        step = alignment(column, MAX_STEP)
         scaled = column * np.exp(STRAY * random.standard_normal(len(column)))
         sizes[name] = np.clip(np.round(scaled / step).astype(np.int64) * step, np.maximum(step, column.min()), column.max())
     return Products(**{each.name: sizes.get(each.name, getattr(products, each.name)) for each in fields(products)})

@@ -19,7 +19,7 @@ import numpy as np
 
 from ..hardware.load import load_gpu
 from ..predict.gemm_classes import CLASSES, class_codes, vector_size
-from ..predict.gemm_model import LAYOUT_CODES, leading_alignments
+from ..predict.gemm_model import leading_alignments
 from .gemm import is_held_out
 from .products import Products, predicted, read_products
 from .score import absolute_percent
@@ -188,19 +188,15 @@ def _with_neighbour(sweeps: Sweeps) -> tuple[Array, Array]:
     return tuple(np.array(pairs, np.int64).reshape(-1, 2).T)  # type: ignore[return-value]
 
 
-def _codes(products: Products) -> Array:
-    return np.array([LAYOUT_CODES[name] for name in products.layout.tolist()])
-
-
 def _classes(products: Products) -> Array:
     """Index into `CLASSES` of each row."""
-    return class_codes(products.batch, products.m, products.n, products.k, _codes(products), ELEMENT_BYTES)[0]
+    return class_codes(products.batch, products.m, products.n, products.k, products.layout_codes, ELEMENT_BYTES)[0]
 
 
 def _alignment(products: Products) -> Array:
     """The worst alignment of a leading dimension, in elements, at most one vector load."""
     limit = vector_size(ELEMENT_BYTES)
-    return np.minimum(*leading_alignments(products.m, products.n, products.k, _codes(products), limit))
+    return np.minimum(*leading_alignments(products.m, products.n, products.k, products.layout_codes, limit))
 
 
 def _held(products: Products) -> Array:

@@ -17,7 +17,7 @@ from ..hardware.gpu import Gpu
 from ..hardware.load import load_gpu
 from ..predict.gemm import MAX_SIZE, GemmEstimates, predict_gemm
 from ..predict.gemm_classes import VECTOR_BYTES, classify_products
-from ..predict.gemm_model import LAYOUT_CODES, Rates
+from ..predict.gemm_model import LAYOUT_CODES
 from ..units import MICRO
 from .gemm import Rows
 from .scored import Array
@@ -45,6 +45,11 @@ class Products:
     def take(self, rows: Array) -> Products:
         """The rows of a mask or an index."""
         return Products(**{each.name: getattr(self, each.name)[rows] for each in fields(self)})
+
+    @property
+    def layout_codes(self) -> Array:
+        """`LAYOUT_CODES` of the layouts."""
+        return np.array([LAYOUT_CODES[name] for name in self.layout.tolist()], np.int64)
 
     @property
     def flops(self) -> Array:
@@ -95,19 +100,11 @@ def predicted(products: Products, gpu: Gpu, library: str | None = None) -> GemmE
     return predict_gemm(gpu, **sizes, dtype=products.dtype, layout=products.layout, library=library)
 
 
-def product_rates(gpu: Gpu, dtype: str) -> Rates:
-    """Datasheet rates of the GPU for products of one dtype."""
-    found = load_dtype(dtype)
-    return Rates(
-        num_sms=gpu.num_sms, flops_per_s=gpu.peak_flops_per_s(found.name), bytes_per_s=gpu.memory_bytes_per_s,
-        size_bytes=found.size_bytes, output_bytes=found.output_bytes, vector_bytes=gpu.alignment_bytes,
-    )  # fmt: skip
-
-
 def classes_of(products: Products, size_bytes: int, vector_bytes: int = VECTOR_BYTES) -> tuple[Array, Array]:
     """Name of each product's alignment class, and of its misalignment pattern, where aligned means by `vector_bytes`."""
-    layout = np.array([LAYOUT_CODES[name] for name in products.layout.tolist()], np.int64)
-    return classify_products(products.batch, products.m, products.n, products.k, layout, size_bytes, vector_bytes=vector_bytes)
+    return classify_products(
+        products.batch, products.m, products.n, products.k, products.layout_codes, size_bytes, vector_bytes=vector_bytes
+    )
 
 
 def fit_range(rows: Rows) -> dict[str, list[int] | list[float]]:

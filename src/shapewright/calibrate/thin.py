@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from ..hardware.gpu import Gpu
+from ..predict.gemm import product_rates
 from .gemm import Rows
-from .products import Products, classes_of, product_rates
+from .products import Products, classes_of
 from .scored import Array
 from .sources import SourceRows
 from .transfer import Sample, SharedFit, Values, fit_pooled, fit_protocol, fit_thin, protocol_values, start_values

@@ -66,13 +66,17 @@ class Product:
         return tuple(Spread(low=min(each.low, wide.low), high=max(each.high, wide.high)) for each in menu.spreads)
 
 
-def _product(gpu: Gpu, profile: Profile, dtype: str) -> Product:
+def product_rates(gpu: Gpu, dtype: str) -> Rates:
+    """Datasheet rates of the GPU for products of one dtype."""
     found = load_dtype(dtype)
-    rates = Rates(
+    return Rates(
         num_sms=gpu.num_sms, flops_per_s=gpu.peak_flops_per_s(found.name), bytes_per_s=gpu.memory_bytes_per_s,
         size_bytes=found.size_bytes, output_bytes=found.output_bytes, vector_bytes=gpu.alignment_bytes,
     )  # fmt: skip
-    return Product(gpu=gpu, profile=profile, dtype=found.name, rates=rates)
+
+
+def _product(gpu: Gpu, profile: Profile, dtype: str) -> Product:
+    return Product(gpu=gpu, profile=profile, dtype=load_dtype(dtype).name, rates=product_rates(gpu, dtype))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

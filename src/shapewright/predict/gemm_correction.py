@@ -5,8 +5,7 @@
 The features are sizes, alignments, what common tiles waste of each dimension and of the last wave, and the tile model's own time.
 `weight` is 1 inside the range of the fitted rows and falls to 0 where a size lies `FADE` times beyond it: outside, the tile model stands
 alone. Arrays have one entry a product; sizes in elements, times in seconds. The weights stand in the profile
-(`hardware.profile.Correction`);
-`calibrate/correction.py` fits them.
+(`hardware.profile.Correction`); `calibrate/correction.py` fits them.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..hardware.profile import Correction, KernelMenu
-from .gemm_model import Rates
+from .gemm_model import Rates, alignment
 
 Array = NDArray[Any]
 #: Tile sides along m and n, and steps of k, whose rounding up is a feature.
@@ -55,7 +54,7 @@ def features(sizes: tuple[Array, Array, Array, Array], layout: Array, core_s: Ar
         np.log(column, out=out[row])
     at = 6
     for column in sizes[1:]:
-        align = np.minimum(column & -column, MAX_ALIGNMENT).astype(np.float32)
+        align = alignment(column, MAX_ALIGNMENT).astype(np.float32)
         np.log2(align, out=out[at])
         for each in (1, 2, 4):
             at += 1
@@ -71,7 +70,7 @@ def features(sizes: tuple[Array, Array, Array, Array], layout: Array, core_s: Ar
 def _waste(out: Array, size: tuple[Array, Array, Array, Array], num_sms: int) -> None:
     """Rounded-up over true: rows and columns in tiles, k in steps, waves of whole tiles."""
     b, m, n, k = size
-    count, at = len(SIDES), 0
+    at = 0
     tiles_m, tiles_n = np.ceil(m / _SIDE_COLUMN), np.ceil(n / _SIDE_COLUMN)
     for tiles, true, column in ((tiles_m, m, _SIDE_COLUMN), (tiles_n, n, _SIDE_COLUMN), (np.ceil(k / _STEP_COLUMN), k, _STEP_COLUMN)):
         rows = out[at : at + len(tiles)]
@@ -81,8 +80,7 @@ def _waste(out: Array, size: tuple[Array, Array, Array, Array], num_sms: int) ->
     waves *= tiles_n[_TILE_N]
     waves *= b * np.float32(1 / num_sms)
     np.divide(np.ceil(waves), waves, out=out[at:])
-    rows = out[: 2 * count + len(K_STEPS) + len(WAVE_TILES)]
-    np.minimum(rows, MAX_WASTE, out=rows)
+    np.minimum(out, MAX_WASTE, out=out)
 
 
 def forward(network: Network, x: Array) -> Array:
@@ -129,6 +127,9 @@ def correction(
 ) -> Array:
     """ln of what each product's tile-model time is multiplied by, within the bound; `range_weight` is left to the caller."""
     assert menu.correction is not None
-    bound = menu.correction.bound
-    log = forward(decode(menu.correction), features(sizes, layout, core_s, rates, is_fp16=is_fp16))
-    return np.clip(log, -bound, bound)
+    return bounded(menu.correction, features(sizes, layout, core_s, rates, is_fp16=is_fp16))
+
+
+def bounded(correction: Correction, x: Array) -> Array:
+    """ln of the factor for features x [feature, product], within the bound."""
+    return np.clip(forward(decode(correction), x), -correction.bound, correction.bound)

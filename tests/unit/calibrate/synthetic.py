@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from shapewright.calibrate.gemm import Rows, predicted_s
-from shapewright.calibrate.products import product_rates
 from shapewright.hardware.load import load_gpu
 from shapewright.hardware.profile import Candidate, KernelMenu
+from shapewright.predict.gemm import product_rates
 
 RATES = product_rates(load_gpu("h200"), "bf16")
 TRUTH = KernelMenu(

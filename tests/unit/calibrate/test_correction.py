@@ -10,9 +10,10 @@ import pytest
 from shapewright.calibrate import correction as module
 from shapewright.calibrate.correction import corrected_s, fit_corrections
 from shapewright.calibrate.network import Plan
-from shapewright.calibrate.products import Products, product_rates
+from shapewright.calibrate.products import Products
 from shapewright.hardware.load import load_gpu
 from shapewright.hardware.profile import KernelMenu
+from shapewright.predict.gemm import product_rates
 from unit.calibrate.synthetic import TRUTH
 
 H200 = load_gpu("h200")

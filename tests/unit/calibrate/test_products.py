@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from shapewright.calibrate.fit import fit_classes
-from shapewright.calibrate.products import Products, product_rates, read_products, rows_of_gpu
+from shapewright.calibrate.products import Products, read_products, rows_of_gpu
 from shapewright.calibrate.sets import gemm
 from shapewright.calibrate.table import Table, read_table
 from shapewright.errors import InputError
 from shapewright.hardware.load import load_gpu
-from shapewright.predict.gemm import predict_gemm
+from shapewright.predict.gemm import predict_gemm, product_rates
 
 H200 = load_gpu("h200")
 

@@ -10,7 +10,6 @@ import pytest
 
 from shapewright.calibrate import thin
 from shapewright.calibrate.gemm import Rows
-from shapewright.calibrate.products import product_rates
 from shapewright.calibrate.transfer import (
     FAMILY_FACTORS,
     Sample,
@@ -24,6 +23,7 @@ from shapewright.calibrate.transfer import (
     start_values,
 )
 from shapewright.hardware.load import load_gpu
+from shapewright.predict.gemm import product_rates
 
 CANDIDATES = (((128, 128), 0), ((128, 256), 0), ((64, 64), 1))
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +27,12 @@ from ...predict.operators import Machine, estimate_operators
 from ...predict.profiles import load_profile
 from ...shape import ModelShape
 from ...workload import Workload
-from ..gemm import is_held_out
-from ..products import Products, predicted
+from ..products import Products
 from ..score import fit_line
 from ..scored import Array, ScoredSet
-from ..sources import TERA, authors_rows
+from ..sources import TERA, authors_rows, joined
 from ..table import Table, read_table
+from .gemm import scored_products
 
 GPU, LIBRARY = "a100-40gb", "cuda11.7"
 SOURCE = "the paper's authors' logs (EleutherAI/cookbook history, Apache-2.0): fp16, PyTorch 1.13.1, CUDA 11.7, the slowest of 200 calls"
@@ -54,7 +54,7 @@ def load(folder: Path) -> tuple[ScoredSet, ...]:
     if layers is not None:
         layers = layers.take(layers.texts("gpu") == "a100")
         operators.append(layer_products(layers))
-    products = _joined(operators) if operators else None
+    products = joined(operators) if operators else None
     sets = [_operator_set(products)] if products is not None and len(products) else []
     sets += _layer_sets(layers) if layers is not None else ()
     return tuple(each for each in sets if each.is_held_out.any())
@@ -82,28 +82,12 @@ def layer_products(layers: Table) -> Products:
     return Products(batch=batch, m=m, n=n, k=k, dtype=np.full(len(rows), "fp16"), layout=layout, time_s=time_s)
 
 
-def _joined(parts: list[Products]) -> Products:
-    columns = ("batch", "m", "n", "k", "dtype", "layout", "time_s")
-    return Products(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in columns})
-
-
 def _operator_set(products: Products) -> ScoredSet:
-    answer = predicted(products, load_gpu(GPU), LIBRARY)
-    return ScoredSet(
-        name="authors-operators",
-        gpu=GPU,
-        library=LIBRARY,
-        source=SOURCE,
-        split="by a hash of (n, k): 30 % of the pairs are kept out of the fit",
-        goal_percent=OPERATOR_GOAL_PERCENT,
-        measured_s=products.time_s,
-        predicted_s=answer.time_s,
-        low_s=answer.low_s,
-        high_s=answer.high_s,
-        limit_s=answer.limit_s,
-        is_held_out=is_held_out(products.n, products.k),
-        regimes={"linear": products.batch == 1, "batched": products.batch > 1},
+    scored = scored_products(
+        "authors-operators", products, load_gpu(GPU), source=SOURCE, goal_percent=OPERATOR_GOAL_PERCENT, library=LIBRARY
     )
+    regimes = {"linear": products.batch == 1, "batched": products.batch > 1}
+    return replace(scored, split="by a hash of (n, k): 30 % of the pairs are kept out of the fit", regimes=regimes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

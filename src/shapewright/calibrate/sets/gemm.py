@@ -89,10 +89,11 @@ def _sets_of(
 
 
 def scored_products(
-    name: str, products: Products, gpu: Gpu, *, source: str, goal_percent: float | None = None, share: float = HELD_OUT
-) -> ScoredSet:
+    name: str, products: Products, gpu: Gpu, *, source: str, goal_percent: float | None = None, share: float = HELD_OUT,
+    library: str | None = None,
+) -> ScoredSet:  # fmt: skip
     """Products beside what the predictor in force says of them."""
-    answer = predicted(products, gpu)
+    answer = predicted(products, gpu, library)
     return ScoredSet(
         name=name,
         gpu=gpu.name,
