@@ -1,0 +1,134 @@
+"""`python -m shapewright.measure PLAN.toml`: measure a plan where nothing but numpy and torch is installed.
+
+Prints a summary (or one JSON object with `--json`) to stdout and progress to stderr. Exit codes: 0 the plan is measured (failed points are
+rows too) or the time limit came, 2 bad input or a full disk, 3 no torch or no GPU, 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError, ShapewrightError
+from .executor import Summary, execute
+from .plan import load_plan
+from .progress import ProgressLine, duration_text, rate_text
+from .store import Run, runs_folder
+
+SCHEMA_VERSION = 1
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The command line."""
+
+    plan: Path
+    out: Path | None
+    device: str
+    time_limit_s: float | None
+    retry_failed: bool
+    json: bool
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure a plan and say how it went; the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _measured(_options(given))
+    except ShapewrightError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"interrupted; what was measured is kept, go on with: python -m shapewright.measure {' '.join(given)}", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _options(arguments: Sequence[str]) -> Options:
+    parser = argparse.ArgumentParser(
+        prog="python -m shapewright.measure", description="Measure the points of a plan and keep them as rows."
+    )
+    parser.add_argument("plan", type=Path, metavar="PLAN.toml", help="which points to measure")
+    parser.add_argument(
+        "--out", type=Path, metavar="RUN.jsonl", help="where rows are kept; a run that is there goes on (default: the runs folder)"
+    )
+    parser.add_argument("--device", default="cuda", help="cuda, cuda:N or cpu (default: cuda)")
+    parser.add_argument("--time-limit", type=float, metavar="SECONDS", dest="time_limit_s", help="end after the point at hand then")
+    parser.add_argument("--retry-failed", action="store_true", help="measure points again whose row is not ok")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    options = Options(**vars(parser.parse_args(arguments)))
+    if options.time_limit_s is not None and not options.time_limit_s > 0:
+        raise InputError(f"--time-limit is {options.time_limit_s:g}", hint="expected seconds above 0")
+    return options
+
+
+def _measured(options: Options) -> int:
+    plan = load_plan(options.plan)
+    out = options.out or _default_out(plan.name)
+    line = ProgressLine()
+    with Run.open(out) as run:
+        if run.repaired:
+            print(f"{out}: {run.repaired}", file=sys.stderr)
+        try:
+            summary = execute(
+                plan.points,
+                run,
+                device=options.device,
+                timeout_s=plan.timeout_s,
+                progress=line.show,
+                time_limit_s=options.time_limit_s,
+                retry_failed=options.retry_failed,
+            )
+        finally:
+            line.close()
+    print(json.dumps(summary_json(summary, plan.name, out)) if options.json else summary_text(summary, plan.name, out))
+    return 0
+
+
+def _default_out(name: str) -> Path:
+    folder = runs_folder()
+    if folder is None:
+        raise InputError("there is no folder for runs", hint="name the file with --out RUN.jsonl")
+    return folder / f"{name}.jsonl"
+
+
+def summary_json(summary: Summary, name: str, out: Path) -> Mapping[str, Any]:
+    """The summary as a program gets it; times in seconds."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "plan": name,
+        "file": str(out),
+        "num_points": summary.num_points,
+        "num_measured": summary.num_measured,
+        "num_skipped": summary.num_skipped,
+        "counts": dict(summary.counts),
+        "is_complete": summary.is_complete,
+        "elapsed_s": round(summary.elapsed_s, 3),
+        "rate_per_s": round(summary.rate_per_s, 3),
+        "repaired": summary.repaired,
+        "environment": dict(summary.environment),
+    }
+
+
+def summary_text(summary: Summary, name: str, out: Path) -> str:
+    """The summary as a person reads it."""
+    environment = summary.environment
+    rows = [("plan", name), ("device", f"{environment.get('gpu', '?')}, torch {environment.get('torch', '?')}")]
+    rows.append(("points", f"{summary.num_points}" + (f", {summary.num_skipped} there already" if summary.num_skipped else "")))
+    rows += [(status.replace("_", " "), str(count)) for status, count in sorted(summary.counts.items(), key=lambda each: -each[1])]
+    if summary.num_measured:
+        rows.append(("time", f"{duration_text(summary.elapsed_s)}, {rate_text(summary.rate_per_s)}"))
+    if not summary.is_complete:
+        rest = summary.num_points - summary.num_skipped - summary.num_measured
+        rows.append(("left", f"{rest} points: the time limit came; start again to go on"))
+    rows.append(("file", str(out)))
+    return "\n".join(f"{label:<14}{text}" for label, text in rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,274 @@
+"""Plans: a TOML file that says which points to measure, as products of values, constraints and seeded random draws.
+
+    name = "neighbours"                     # names the run file; by default the plan's own
+    seed = 7                                # of everything random
+    timeout_s = 60                          # of one point
+
+    [[points]]
+    kind = "gemm"                           # then the fields of that kind: a value, a list, a range or a draw (plan_values.py)
+    m = [2048, 8192]
+    k = {from = 4096, to = 4352, step = 8}
+    layout = ["NT", "NN"]
+    n = 1
+    set = {n = "4 * k"}                     # fields computed from others, in this order
+    where = ["m * n <= 2**30"]              # points that fail one are left out
+    sample = 100                            # that many random points of the block; needed where a field is drawn
+    shuffle = true                          # mixes their order
+
+Lists and ranges make every combination, the last field fastest. A point that comes twice is measured once. The same file gives the same
+points in the same order everywhere. Errors are `InputError`s: `plan.toml: block 2: n is -3; expected ...`; more than 5,000,000 combinations
+are refused before any is made.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError, ShapewrightError, shown, unknown_name
+from .constraints import Expression, Value
+from .plan_values import Draw, Field, field_of
+from .points import POINT_TYPES, Point, point_of
+
+MAX_POINTS = 5_000_000
+MAX_PLAN_BYTES = 16 * 2**20
+#: Draws that may fail a constraint, or repeat a point, for each one that is asked for.
+TRIES_A_POINT = 1000
+_TOP_KEYS = ("name", "seed", "timeout_s", "points")
+_BLOCK_KEYS = ("kind", "set", "where", "sample", "shuffle")
+
+Values = dict[str, Value]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to measure. `timeout_s`: seconds that one point may take."""
+
+    name: str
+    seed: int
+    timeout_s: float
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """One `[[points]]` of a plan."""
+
+    kind: str
+    fields: Mapping[str, Field]
+    defaults: Values
+    computed: Mapping[str, Expression]
+    where: Sequence[Expression]
+    sample: int | None
+    shuffle: bool
+
+    @property
+    def num_combinations(self) -> int:
+        """Combinations of lists and ranges."""
+        return math.prod(1 if isinstance(each, Draw) else len(each) for each in self.fields.values())
+
+    @property
+    def is_random(self) -> bool:
+        return any(isinstance(each, Draw) for each in self.fields.values())
+
+
+def load_plan(path: Path | str) -> Plan:
+    """The plan in the file `path`."""
+    path = Path(path)
+    try:
+        return parse_plan(_text(path), default_name=path.stem)
+    except ShapewrightError as error:
+        raise InputError(": ".join(filter(None, (error.where, error.what))), where=str(path), hint=error.hint, field=error.field) from None
+
+
+def parse_plan(text: str, *, default_name: str = "plan") -> Plan:
+    """The plan that a TOML text holds."""
+    try:
+        given = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError
+        raise InputError(f"is no TOML: {str(error).partition(chr(10))[0][:150]}", hint="see `name = ...` and `[[points]]`") from None
+    for key in given:
+        if key not in _TOP_KEYS:
+            raise unknown_name("key", key, _TOP_KEYS)
+    seed, blocks = _seed(given.get("seed", 0)), _blocks(given.get("points"))
+    total = sum(_planned(block) for block in blocks)
+    if total > MAX_POINTS:
+        raise InputError(f"asks for {total} points", hint=f"at most {MAX_POINTS} are expanded; use larger steps or sample = N")
+    points: dict[Point, None] = {}
+    for number, block in enumerate(blocks, start=1):
+        try:
+            points.update(dict.fromkeys(_points(block, random.Random(f"{seed}/{number}"))))
+        except ShapewrightError as error:
+            raise _in_block(error, number) from None
+    if not points:
+        raise InputError("holds no point", hint="its constraints leave none; widen them")
+    name = _name(given.get("name", default_name), is_given="name" in given)
+    return Plan(name=name, seed=seed, timeout_s=_timeout(given.get("timeout_s", 120)), points=tuple(points))
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as source:
+            data = source.read(MAX_PLAN_BYTES + 1)
+        if len(data) > MAX_PLAN_BYTES:
+            raise InputError(f"is larger than {MAX_PLAN_BYTES // 2**20} MB", hint="expected a plan in TOML")
+        return data.decode("utf-8-sig")
+    except FileNotFoundError:
+        raise InputError("no such file", hint="name a plan in TOML") from None
+    except UnicodeDecodeError:
+        raise InputError("is no text", hint="expected a plan in TOML") from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"cannot be read: {getattr(error, 'strerror', None) or error}", hint="expected a plan in TOML") from None
+
+
+def _seed(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InputError(f"seed is {shown(value)}", hint="expected a whole number")
+    return value
+
+
+def _timeout(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise InputError(f"timeout_s is {shown(value)}", hint="expected seconds above 0")
+    return float(value)
+
+
+def _name(value: Any, *, is_given: bool) -> str:
+    if not is_given:
+        return re.sub(r"[^A-Za-z0-9._-]", "_", str(value)).lstrip(".") or "plan"
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}", value):
+        raise InputError(f"name is {shown(value)}", hint="expected letters, digits, '.', '_' and '-': it names the run file")
+    return value
+
+
+def _blocks(given: Any) -> list[Block]:
+    if not isinstance(given, list) or not given:
+        raise InputError("holds no points", hint="expected [[points]] blocks with a kind")
+    blocks = []
+    for number, each in enumerate(given, start=1):
+        try:
+            blocks.append(_block(each))
+        except ShapewrightError as error:
+            raise _in_block(error, number) from None
+    return blocks
+
+
+def _block(given: Any) -> Block:
+    if not isinstance(given, dict):
+        raise InputError(f"is {shown(given)}", hint="expected a table with a kind and its fields")
+    kind = given.get("kind")
+    if not isinstance(kind, str) or kind not in POINT_TYPES:
+        raise unknown_name("kind", kind, POINT_TYPES, field="kind")
+    known = {each.name: each for each in fields(POINT_TYPES[kind])}
+    for name in (*given, *_table(given, "set")):
+        if name not in known and name not in _BLOCK_KEYS:
+            raise unknown_name(f"field of a {kind} point", name, (*known, *_BLOCK_KEYS), field=name)
+    computed = {name: Expression(text) for name, text in _table(given, "set").items()}
+    where = given.get("where", [])
+    shuffle = given.get("shuffle", False)
+    if not isinstance(shuffle, bool):
+        raise InputError(f"shuffle is {shown(shuffle)}", hint="expected true or false")
+    block = Block(
+        kind=kind,
+        fields={name: field_of(name, value) for name, value in given.items() if name in known},
+        defaults={name: each.default for name, each in known.items() if each.default is not MISSING},
+        computed=computed,
+        where=[Expression(text) for text in (where if isinstance(where, list) else [where])],
+        sample=_sample(given.get("sample")),
+        shuffle=shuffle,
+    )
+    if block.is_random and block.sample is None:
+        drawn = next(name for name, each in block.fields.items() if isinstance(each, Draw))
+        raise InputError(f"{drawn} is drawn at random, but sample is missing", hint="say how many points: sample = 100", field="sample")
+    return block
+
+
+def _table(given: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = given.get(name, {})
+    if not isinstance(found, dict):
+        raise InputError(f"{name} is {shown(found)}", hint='expected a table such as {n = "k * 4"}')
+    return found
+
+
+def _sample(value: Any) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError(f"sample is {shown(value)}", hint="expected the number of points", field="sample")
+    return value
+
+
+def _planned(block: Block) -> int:
+    """Points that the block may become, constraints left aside."""
+    if block.sample is None:
+        return block.num_combinations
+    return block.sample if block.is_random else min(block.sample, block.num_combinations)
+
+
+def _points(block: Block, source: random.Random) -> Sequence[Point]:
+    """The points of a block, each once."""
+    if block.sample is None:
+        found = list(dict.fromkeys(_all(block)))
+    elif not block.is_random and block.num_combinations <= MAX_POINTS:
+        every = list(dict.fromkeys(_all(block)))
+        found = every if len(every) <= block.sample else source.sample(every, block.sample)
+    else:
+        found = _drawn(block, block.sample, source)
+    if block.shuffle:
+        source.shuffle(found)
+    return found
+
+
+def _all(block: Block) -> Iterator[Point]:
+    names = list(block.fields)
+    for values in itertools.product(*(each for each in block.fields.values() if not isinstance(each, Draw))):
+        point = _point(block, dict(zip(names, values, strict=True)))
+        if point is not None:
+            yield point
+
+
+def _drawn(block: Block, count: int, source: random.Random) -> list[Point]:
+    """`count` different points at random, lists and ranges drawn evenly."""
+    found: dict[Point, None] = {}
+    misses = 0
+    while len(found) < count:
+        values = {name: each.value(source) if isinstance(each, Draw) else source.choice(each) for name, each in block.fields.items()}
+        point = _point(block, values)
+        if point is not None and point not in found:
+            found[point] = None
+            misses = 0
+            continue
+        misses += 1
+        if misses > TRIES_A_POINT:
+            what = f"sample is {count}, but after {len(found)} points {TRIES_A_POINT} draws in a row gave no new one"
+            raise InputError(what, hint="lower sample, or widen the draws and constraints", field="sample")
+    return list(found)
+
+
+def _point(block: Block, values: Values) -> Point | None:
+    """The point with these values; None where a constraint leaves it out."""
+    known = {**block.defaults, **values}
+    for name, expression in block.computed.items():
+        known[name] = values[name] = _plain(expression(known))
+    for each in block.where:
+        if not each(known):
+            return None
+    return point_of({"kind": block.kind, **values})
+
+
+def _plain(value: Any) -> Value:
+    """A computed value; a quotient without remainder is a whole number."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _in_block(error: ShapewrightError, number: int) -> InputError:
+    return InputError(f"block {number}: {error.what}", hint=error.hint, field=error.field)
