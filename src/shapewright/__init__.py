@@ -7,23 +7,30 @@
     answer = sw.explain(shape, gpu, sw.Workload(phase="prefill"))
     answer.step.time_s, answer.operators[0].estimate.reasons
     sw.predict_gemm(gpu, m=8192, n=[50257, 50304], k=2560).time_s
+    sw.measure_points([{"kind": "gemm", "m": 8192, "n": 50257, "k": 2560}], "run.jsonl")       # rows, measured on this machine's GPU
 
-Names are imported when they are first used, so that `import shapewright` costs next to nothing; torch is never imported.
+Names are imported when they are first used, so that `import shapewright` costs next to nothing; torch is never imported here: measuring
+does so in a process of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .version import __version__
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .calibrate.compare import compare_points
     from .errors import InputError, MissingError, ShapewrightError
     from .hardware.gpu import Gpu
     from .hardware.load import load_gpu, load_node
     from .hardware.node import Node
+    from .measure.points import Point
+    from .measure.store import read_run
     from .operators.types import Operator
     from .predict.estimate import Estimate
     from .predict.explanation import Explanation
@@ -44,11 +51,13 @@ _HOMES = {
     "Operator": "operators.types",
     "ShapewrightError": "errors",
     "Workload": "workload",
+    "compare_points": "calibrate.compare",
     "load_gpu": "hardware.load",
     "load_node": "hardware.load",
     "load_shape": "read.resolve",
     "override": "shape",
     "predict_gemm": "predict.gemm",
+    "read_run": "measure.store",
 }
 
 __all__ = [
@@ -63,12 +72,15 @@ __all__ = [
     "ShapewrightError",
     "Workload",
     "__version__",
+    "compare_points",
     "explain",
     "load_gpu",
     "load_node",
     "load_shape",
+    "measure_points",
     "override",
     "predict_gemm",
+    "read_run",
 ]
 
 
@@ -94,6 +106,27 @@ def explain(
     shape = model if isinstance(model, ModelShape) else load_shape(model)
     asked = _changed(workload, changes)
     return predict_explanation(shape, load_gpu(gpu), asked, node=None if node is None else load_node(node), library=library)
+
+
+def measure_points(points: Sequence[Point | Mapping[str, Any]], run: str | Path, *, device: str = "cuda") -> list[dict[str, Any]]:
+    """Measure `points` (objects of `measure.points`, or their fields by name) on `device` into the file `run`, and return their rows.
+
+    What the file holds already is not measured again; failed points are rows with a `status` and `error`. Times in seconds. Errors:
+    `InputError`; `MissingError` without torch or GPU.
+    """
+    from .measure.executor import execute
+    from .measure.points import Point, key_of, point_of
+    from .measure.run_lines import key_of_row
+    from .measure.store import Run, read_run
+
+    wanted = [point if isinstance(point, Point) else point_of(point) for point in points]
+    if not wanted:
+        return []
+    with Run.open(run) as opened:
+        summary = execute(wanted, opened, device=device)
+    gpu = summary.environment.get("gpu")
+    found = {key_of_row(row): row for row in read_run(run).rows if row["gpu"] == gpu}
+    return [found[key_of(point)] for point in wanted]
 
 
 def _changed(base: Workload | None, changes: Mapping[str, Any]) -> Workload:

@@ -9,6 +9,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from cli.measured_run import rows as measured_rows
+from cli.measured_run import write_run
 from shapewright import report
 from shapewright.calibrate.results import shipped_document
 
@@ -118,3 +120,31 @@ def test_a_missing_extra_is_named(cli, rows: str, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(builtins, "__import__", without)
     answer = cli("accuracy", "--chart", str(Path(rows).with_name("a.svg")))
     assert answer.code == 3 and "drawing a chart needs altair; pip install 'shapewright[report]'" in answer.err
+
+
+def test_a_run_of_every_kind(cli, tmp_path: Path) -> None:
+    run = str(write_run(tmp_path / "run.jsonl", measured_rows(1.25)))
+    answer = cli("accuracy", "--measured", run)
+    assert (answer.code, answer.err) == (0, "") and max(map(len, answer.out.splitlines())) <= 80
+    assert "model host-bound (h200 cuda13), all rows" in answer.out and "1 timed out" in answer.out
+    document = cli("accuracy", "--measured", run, "--json").document
+    jsonschema.validate(document, SCHEMA)
+    scored = {each["name"]: each["overall"] for each in document["sets"]}
+    assert {name: each["num_rows"] for name, each in scored.items()} == {
+        "attention": 2, "gemm": 6, "layer": 2, "memory": 1, "model host-bound": 1
+    }  # fmt: skip
+    assert all(each["mape_percent"] == 20 and each["bias_percent"] == -20 for each in scored.values())
+    assert document["measured"]["failed"] == {"out_of_memory": 1, "timed_out": 1}
+    assert document["measured"]["left_out"]["no profile holds the cudnn backend"] == 1
+    assert [cell["is_host_bound"] for cell in document["measured"]["cells"]] == [False, False, True]
+
+
+def test_runs_that_cannot_be_compared(cli, tmp_path: Path) -> None:
+    cpu = str(write_run(tmp_path / "cpu.jsonl", measured_rows()[:2], {"gpu": "cpu"}))
+    refused = cli("accuracy", "--measured", cpu)
+    assert refused.code == 2 and "holds rows of cpu; predictions are of GPUs: measure on one" in refused.err
+    unknown = str(write_run(tmp_path / "new.jsonl", measured_rows()[:2], {"gpu": "NVIDIA X9"}))
+    assert "holds rows of NVIDIA X9; name one with --gpu" in cli("accuracy", "--measured", unknown).err
+    assert cli("accuracy", "--measured", unknown, "--gpu", "h200").code == 0
+    both = cli("accuracy", "--measured", unknown, "--set", "a.csv")
+    assert both.code == 2 and "--set and --measured are both given" in both.err

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from shapewright.measure.plan import load_plan
+
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 
@@ -17,3 +19,10 @@ def test_commands_of_the_readme_are_accepted(cli, tmp_path) -> None:
     named = [words[1:] for words in examples if "path/to/config.json" not in words]
     assert len(named) >= 5
     assert [cli(*words).code for words in named] == [0] * len(named)
+
+
+def test_the_plan_of_the_readme_is_one(tmp_path) -> None:
+    path = tmp_path / "plan.toml"
+    path.write_text(README.split("```toml\n")[1].split("```")[0])
+    points = load_plan(path).points
+    assert len(points) == 2 * len(range(10880, 11009, 2)) and {point.kind for point in points} == {"gemm"}

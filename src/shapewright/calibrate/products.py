@@ -124,7 +124,7 @@ def rows_of_gpu(table: Table, gpu: str | None) -> tuple[Table, Gpu]:
     if not len(table):
         raise InputError("holds no measured row", where=table.name, hint="expected rows with m, n, k and us")
     named = table.texts("gpu") if "gpu" in table else np.full(len(table), str(table.environment.get("gpu") or ""))
-    found = {name: _catalogued(name) for name in np.unique(named).tolist()}
+    found = {name: catalogued(name) for name in np.unique(named).tolist()}
     if wanted is None:
         known = {each.name: each for each in found.values() if each is not None}
         if len(known) != 1 or None in found.values():
@@ -138,7 +138,8 @@ def rows_of_gpu(table: Table, gpu: str | None) -> tuple[Table, Gpu]:
     return table.take(np.isin(named, kept)), wanted
 
 
-def _catalogued(name: str) -> Gpu | None:
+def catalogued(name: str) -> Gpu | None:
+    """The GPU of the catalogue that a driver or a file calls `name`; None: it is not there. Files are not read."""
     try:
         return load_gpu(name) if name and not name.endswith(".toml") and "/" not in name else None
     except InputError:

@@ -19,6 +19,9 @@ GpuFilter = Annotated[str | None, Parameter(name="--gpu", help="Only this GPU; o
 RowsFile = Annotated[
     str | None, Parameter(name="--set", help="Score the products of this file (.csv, .jsonl, .parquet): m, n, k, us; batch, dtype, layout.")
 ]
+MeasuredRuns = Annotated[
+    list[str] | None, Parameter(name="--measured", help="Score a run of `shapewright bench`, layers and models too; may be repeated.")
+]
 DataFolder = Annotated[str | None, Parameter(name="--data", help="Score every measured set of this folder (h200/, gpu/, paper/).")]
 ChartFile = Annotated[str | None, Parameter(name="--chart", help="Draw predicted against measured times: a file .svg or .png.")]
 OutFile = Annotated[str | None, Parameter(name="--out", help="Write the JSON document to this file too.")]
@@ -29,6 +32,7 @@ def accuracy(
     gpu: GpuFilter = None,
     rows: RowsFile = None,
     data: DataFolder = None,
+    measured: MeasuredRuns = None,
     json: Json = False,
     chart: ChartFile = None,
     out: OutFile = None,
@@ -36,10 +40,11 @@ def accuracy(
 ) -> None:
     """Print how far predictions lie from measurements, beside two baselines.
 
-    Without --set and --data these are the results that shapewright came with, on rows that no constant was fitted to.
+    Without --measured, --set and --data these are the results that shapewright came with, on rows that no constant was fitted to.
     """
-    if rows is not None and data is not None:
-        raise InputError("--set and --data are both given", hint="give one of them")
+    given = [flag for flag, value in (("--set", rows), ("--data", data), ("--measured", measured)) if value is not None]
+    if len(given) > 1:
+        raise InputError(f"{given[0]} and {given[1]} are both given", hint="give one of them")
     for flag, path in (("--chart", chart), ("--out", out)):
         if path is not None:
             refuse_overwriting(Path(path), force=force, flag=flag)
@@ -47,7 +52,7 @@ def accuracy(
         from ..report.accuracy_chart import require_form
 
         require_form(Path(chart))
-    document = _document(gpu, rows, data)
+    document = _measured(measured, gpu) if measured else _document(gpu, rows, data)
     print_notes(f"{each['file']}: {each['reason']}, skipped" for each in document["skipped"])
     _write_files(document, chart, out)
     if json:
@@ -58,6 +63,20 @@ def accuracy(
         from ..report.accuracy import accuracy_text
 
         print(accuracy_text(document, width=page_width()))
+        if "measured" in document:
+            from ..report.measured import measured_text
+
+            print(f"\n{measured_text(document['measured'], page_width())}")
+
+
+def _measured(files: list[str], gpu: str | None) -> dict[str, Any]:
+    """The document of runs; what is damaged in a file is noted."""
+    with needs_extra("calibrate"):
+        from ..calibrate.measured import measured_document
+
+        document = measured_document([Path(each) for each in files], gpu=gpu)
+    print_notes(note for each in document["measured"]["files"] for note in each["notes"])
+    return document
 
 
 def _document(gpu: str | None, rows: str | None, data: str | None) -> dict[str, Any]:

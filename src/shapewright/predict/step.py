@@ -49,10 +49,10 @@ def step_time(times: Sequence[OperatorTime], shape: ModelShape, workload: Worklo
     one_s, once_s = sum(t.total_s for t in batch), sum(t.total_s for t in once)
     bubble_s = (stages - 1) * one_s
     gpu_s = repeats * one_s + bubble_s + once_s
-    launches = repeats * _launches(batch) + _launches(once)
+    launches = repeats * total_launches(batch) + total_launches(once)
     host_s = launches * machine.profile.launch_host_s if workload.runtime == "eager" else 0.0
     host = machine.profile.spreads["host"]
-    below, above = _deviation(times, repeats + stages - 1)
+    below, above = deviation(times, repeats + stages - 1)
     time_s = max(gpu_s, host_s)
     span = max(gpu_s - below, host_s * host.low), max(gpu_s + above, host_s * host.high)
     if workload.stack != "none" and workload.is_training:
@@ -71,11 +71,12 @@ def step_time(times: Sequence[OperatorTime], shape: ModelShape, workload: Worklo
     )  # fmt: skip
 
 
-def _launches(times: Sequence[OperatorTime]) -> int:
+def total_launches(times: Sequence[OperatorTime]) -> int:
+    """Kernels that all calls of one micro-batch issue."""
     return sum(num_launches(time.operator) * time.operator.count for time in times)
 
 
-def _deviation(times: Sequence[OperatorTime], passes: int) -> tuple[float, float]:
+def deviation(times: Sequence[OperatorTime], passes: int) -> tuple[float, float]:
     """How far the sum lies from its 10th and 90th percentile: errors of one model (products, passes, ...) go together, others do not.
 
     Operators of a micro-batch count `passes` times, bubbles included, those of the optimizer once.
