@@ -3,7 +3,7 @@
     python scripts/fit_profiles.py DATA_DIR [PROFILE ...]
 
 DATA_DIR holds h200/{gemm,local}.csv, gpu/gemm.parquet and paper/{gemm,layers}.csv (its README tells their origin); the rows of our own H200
-lie in benchmarks/h200/gemm. Products are split by (n, k): what `is_held_out` names is never fitted and gives errors and intervals. A
+lie in benchmarks/h200. Products are split by (n, k): what `is_held_out` names is never fitted and gives errors and intervals. A
 profile's attention, memory and collectives stay as they are in its file (scripts/fit_attention_memory.py and fit_collectives.py write
 them); GPUs with few rows follow in scripts/fit_thin_profiles.py, and whole steps, last, in scripts/fit_steps.py. What is fitted nowhere
 stands in `scripts/profile_constants.toml` with its origin. The H200 takes a quarter of an hour on two cores, the others two minutes each.
@@ -25,7 +25,7 @@ from shapewright.calibrate.fit import fit_classes
 from shapewright.calibrate.gemm import is_held_out
 from shapewright.calibrate.products import Products, read_products
 from shapewright.calibrate.scored import Array
-from shapewright.calibrate.sources import OWN_HELD_OUT, TERA, authors_rows, joined, own_rows, source_rows
+from shapewright.calibrate.sources import OWN_HELD_OUT, TERA, authors_rows, joined, map_rows, own_rows, source_rows
 from shapewright.calibrate.table import read_table
 from shapewright.hardware.load import load_gpu
 from shapewright.hardware.profile import KernelMenu, Spread
@@ -42,16 +42,16 @@ def pairs(products: Products) -> Array:
 
 
 def h200(folder: Path) -> Split:
-    """Random products of one H200: the published draw and the repository's, each with its split.
+    """Products of one H200: the published draw, the repository's, and its misalignment map where it is there, each with its split.
 
     Nothing is fitted of the sweeps in local.csv, nor any product with an (n, k) of theirs or of the rows held out.
     """
     gpu = load_gpu("h200")
     first, sweeps = (read_products(read_table(folder / f"h200/{name}.csv"), gpu) for name in ("gemm", "local"))
-    own = own_rows()
-    assert own is not None
-    products = joined([first, own])
-    held = np.concatenate([is_held_out(first.n, first.k), is_held_out(own.n, own.k, OWN_HELD_OUT)])
+    own = [rows for rows in (own_rows(), map_rows()) if rows is not None]
+    assert own
+    products = joined([first, *own])
+    held = np.concatenate([is_held_out(first.n, first.k), *(is_held_out(rows.n, rows.k, OWN_HELD_OUT) for rows in own)])
     is_free = ~np.isin(pairs(products), np.concatenate([pairs(products.take(held)), pairs(sweeps)]))
     kept = held | is_free
     return products.take(kept), held[kept]

@@ -39,6 +39,10 @@ REPLAY_S = 5e-6
 OWN_HELD_OUT = 0.05
 #: Our own rows of an H200; two older files read 0.2 us a call long below 12 us (docs/log.md) and are neither fitted nor scored.
 OWN_FILES = "benchmarks/h200/gemm/random-[3-9].jsonl.gz"
+#: Runs of the misalignment map, which are fitted too; random and repeated products (random*, repeatability*) stay unseen, to judge by.
+MAP_FILES = "benchmarks/h200/misalignment*.jsonl*"
+#: Dtypes that a profile's menus are fitted to.
+FITTED_DTYPES = ("bf16", "fp16")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -87,6 +91,22 @@ def own_rows() -> Products | None:
         products = read_products(table, gpu)
         parts.append(replace(products, time_s=products.time_s - REPLAY_S / table.integers("calls")))
     return joined(parts) if parts else None
+
+
+def map_rows() -> Products | None:
+    """The eager 16-bit products of the repository's misalignment map, where the package runs from a checkout that has it."""
+    parts = [run_products(read_table(path)) for path in sorted(Path(__file__).parents[3].glob(MAP_FILES))]
+    return joined(parts) if parts else None
+
+
+def run_products(table: Table) -> Products:
+    """What a fit takes of a run file (`measure.store`): plain eager products of 16-bit operands, as they were timed.
+
+    Its replays are enqueued back to back, so that none of a replay's own start is in them, unlike `own_rows`.
+    """
+    kept = (table.texts("kind") == "gemm") & (table.texts("runtime") == "eager") & (table.texts("call") != "linear")
+    rows = table.take(kept & np.isin(table.texts("dtype"), FITTED_DTYPES))
+    return read_products(rows, load_gpu("h200"))
 
 
 def joined(parts: Sequence[Products]) -> Products:

@@ -24,7 +24,7 @@ EXTRA_HINT = "pip install 'shapewright[report]'"
 
 def accuracy_chart(document: Document, bins_per_decade: int) -> alt.ConcatChart:
     """One small chart a kind: the colour of a bin is the share of the kind's rows in it; the dashed line is a perfect prediction."""
-    alt = _altair()
+    alt = require_altair()
     charts = [_kind_chart(title, _bins(cells, bins_per_decade)) for title, cells in _kinds(document)]
     joined = alt.concat(*charts, columns=NUM_COLUMNS)
     return joined.configure(aria=False)  # labels of thousands of bins for screen readers would triple the file
@@ -32,7 +32,7 @@ def accuracy_chart(document: Document, bins_per_decade: int) -> alt.ConcatChart:
 
 def _kind_chart(title: str, points: list[dict[str, float]]) -> alt.LayerChart:
     """Bins on logarithmic axes of one range, and their diagonal."""
-    alt = _altair()
+    alt = require_altair()
     low = min(min(each["measured_us"], each["predicted_us"]) for each in points)
     high = max(max(each["measured_to_us"], each["predicted_to_us"]) for each in points)
     scale = alt.Scale(type="log", domain=[low, high], nice=False)
@@ -107,7 +107,8 @@ def _kind(name: str) -> str:
     return "left-out" if name.startswith("left-out-") else name.partition("-")[0]
 
 
-def _altair() -> Any:
+def require_altair() -> Any:
+    """altair, or the error that names the extra."""
     try:
         import altair
     except ImportError:

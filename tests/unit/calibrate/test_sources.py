@@ -115,3 +115,22 @@ def test_sweeps_hold_what_their_scripts_timed(tmp_path: Path) -> None:
     # 6.5 passes over 4 x 128 x 2048 x 2048 fp16 scores at 1.555 TB/s take 13 ms at least.
     assert (attention.limit_s[whole][:8] - attention.limit_s[products] > 8e-3).all()
     assert np.array_equal(attention.limit_s[whole][:8], attention.limit_s[whole][8:])
+
+
+def test_of_a_run_the_plain_products_of_16_bits_are_taken(tmp_path: Path) -> None:
+    """Compiled products, fp8, other kinds and failed rows are left aside; times are as they stand."""
+    from dataclasses import replace
+
+    from shapewright.calibrate.sources import run_products
+    from shapewright.measure.points import GemmPoint, HostPoint
+    from unit.calibrate.measuring.made_runs import gemm_row, row_of, write_run
+
+    plain = GemmPoint(m=64, n=128, k=256)
+    kept = [plain, replace(plain, dtype="fp16", layout="TN"), replace(plain, batch=4, call="bmm")]
+    left = [replace(plain, runtime="compiled"), replace(plain, dtype="fp8"), replace(plain, call="linear", split=2)]
+    rows = [gemm_row(point) | {"num_calls": 200} for point in (*kept, *left)]
+    rows += [row_of(HostPoint(what="launch"), 1e-6), gemm_row(replace(plain, m=65)) | {"status": "crashed", "error": "killed"}]
+    write_run(tmp_path / "misalignment.jsonl", rows)
+    products = run_products(read_table(tmp_path / "misalignment.jsonl"))
+    assert products.time_s.tolist() == [gemm_row(point)["time_s"] for point in kept]
+    assert products.layout.tolist() == ["NT", "TN", "NT"] and products.batch.tolist() == [1, 1, 4]
