@@ -3,6 +3,7 @@
     name = "neighbours"                     # names the run file; by default the plan's own
     seed = 7                                # of everything random
     timeout_s = 60                          # of one point
+    shuffle = true                          # mixes the points of all blocks, so that a part of the run is a fair part
 
     [[points]]
     kind = "gemm"                           # then the fields of that kind: a value, a list, a range or a draw (plan_values.py)
@@ -41,7 +42,7 @@ MAX_POINTS = 5_000_000
 MAX_PLAN_BYTES = 16 * 2**20
 #: Draws that may fail a constraint, or repeat a point, for each one that is asked for.
 TRIES_A_POINT = 1000
-_TOP_KEYS = ("name", "seed", "timeout_s", "points")
+_TOP_KEYS = ("name", "seed", "timeout_s", "shuffle", "points")
 _BLOCK_KEYS = ("kind", "set", "where", "sample", "shuffle")
 
 Values = dict[str, Value]
@@ -110,7 +111,10 @@ def parse_plan(text: str, *, default_name: str = "plan") -> Plan:
     if not points:
         raise InputError("holds no point", hint="its constraints leave none; widen them")
     name = _name(given.get("name", default_name), is_given="name" in given)
-    return Plan(name=name, seed=seed, timeout_s=_timeout(given.get("timeout_s", 120)), points=tuple(points))
+    ordered = list(points)
+    if _shuffle(given):
+        random.Random(f"{seed}/order").shuffle(ordered)
+    return Plan(name=name, seed=seed, timeout_s=_timeout(given.get("timeout_s", 120)), points=tuple(ordered))
 
 
 def _text(path: Path) -> str:
@@ -140,6 +144,14 @@ def _timeout(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise InputError(f"timeout_s is {shown(value)}", hint="expected seconds above 0")
     return float(value)
+
+
+def _shuffle(given: Mapping[str, Any]) -> bool:
+    """Whether a plan or a block asks for a mixed order."""
+    found = given.get("shuffle", False)
+    if not isinstance(found, bool):
+        raise InputError(f"shuffle is {shown(found)}", hint="expected true or false")
+    return found
 
 
 def _name(value: Any, *, is_given: bool) -> str:
@@ -174,9 +186,6 @@ def _block(given: Any) -> Block:
             raise unknown_name(f"field of a {kind} point", name, (*known, *_BLOCK_KEYS), field=name)
     computed = {name: Expression(text) for name, text in _table(given, "set").items()}
     where = given.get("where", [])
-    shuffle = given.get("shuffle", False)
-    if not isinstance(shuffle, bool):
-        raise InputError(f"shuffle is {shown(shuffle)}", hint="expected true or false")
     block = Block(
         kind=kind,
         fields={name: field_of(name, value) for name, value in given.items() if name in known},
@@ -184,7 +193,7 @@ def _block(given: Any) -> Block:
         computed=computed,
         where=[Expression(text) for text in (where if isinstance(where, list) else [where])],
         sample=_sample(given.get("sample")),
-        shuffle=shuffle,
+        shuffle=_shuffle(given),
     )
     if block.is_random and block.sample is None:
         drawn = next(name for name, each in block.fields.items() if isinstance(each, Draw))

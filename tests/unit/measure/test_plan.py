@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from shapewright.errors import InputError
 from shapewright.measure.plan import Plan, load_plan, parse_plan
-from shapewright.measure.points import GemmPoint
+from shapewright.measure.points import GemmPoint, settings_of
 
 
 def gemm(body: str, top: str = "") -> Plan:
@@ -196,3 +196,15 @@ def _toml(value: Any) -> str:
     if isinstance(value, str):
         return '"' + "".join(f"\\U{ord(each):08x}" for each in value if not 0xD800 <= ord(each) < 0xE000) + '"'
     return str(value) if not isinstance(value, float) or math.isfinite(value) else "inf"
+
+
+def test_a_plan_mixes_the_points_of_all_its_blocks() -> None:
+    block = '[[points]]\nkind = "gemm"\nm = {{from = {0}, to = {1}}}\nn = 64\nk = 64\n'
+    blocks = block.format(1, 50) + block.format(51, 100)
+    plain, mixed = parse_plan(blocks), parse_plan("shuffle = true\n" + blocks)
+    assert set(mixed.points) == set(plain.points)
+    assert mixed.points != plain.points
+    assert any(int(settings_of(point)["m"]) > 50 for point in mixed.points[:20])
+    assert parse_plan("shuffle = true\n" + blocks).points == mixed.points
+    with pytest.raises(InputError, match="shuffle is 1"):
+        parse_plan("shuffle = 1\n" + blocks)
