@@ -25,15 +25,19 @@ from shapewright.calibrate.fit import fit_classes
 from shapewright.calibrate.gemm import is_held_out
 from shapewright.calibrate.products import Products, read_products
 from shapewright.calibrate.scored import Array
-from shapewright.calibrate.sources import OWN_HELD_OUT, TERA, authors_rows, joined, map_rows, own_rows, source_rows
+from shapewright.calibrate.sources import OWN_HELD_OUT, TERA, authors_rows, joined, own_rows, run_rows, source_rows
 from shapewright.calibrate.table import read_table
 from shapewright.hardware.load import load_gpu
-from shapewright.hardware.profile import KernelMenu, Spread
-from shapewright.predict.gemm import product_rates
+from shapewright.hardware.profile import Candidate, KernelMenu, Spread
+from shapewright.predict.gemm import PLAIN, product_rates
 
 HERE = Path(__file__).parent
 OUT = HERE.parent / "src/shapewright/hardware/profiles"
-Split = tuple[Products, Array]
+#: Products, which of them are held out, and how often each counts in a correction.
+Split = tuple[Products, Array, Array]
+#: Cards of one kind differ (products split along k by up to 9 %, docs/log.md): rows of the published draw's card, and of the two cards of
+#: our runs, count as often as brings them nearer the share of our older draws.
+PUBLISHED_REPEATS, RUN_REPEATS = 4, 2
 
 
 def pairs(products: Products) -> Array:
@@ -42,19 +46,20 @@ def pairs(products: Products) -> Array:
 
 
 def h200(folder: Path) -> Split:
-    """Products of one H200: the published draw, the repository's, and its misalignment map where it is there, each with its split.
+    """Products of H200s: the published draw, the repository's and its runs, each with its split.
 
     Nothing is fitted of the sweeps in local.csv, nor any product with an (n, k) of theirs or of the rows held out.
     """
     gpu = load_gpu("h200")
     first, sweeps = (read_products(read_table(folder / f"h200/{name}.csv"), gpu) for name in ("gemm", "local"))
-    own = [rows for rows in (own_rows(), map_rows()) if rows is not None]
-    assert own
-    products = joined([first, *own])
-    held = np.concatenate([is_held_out(first.n, first.k), *(is_held_out(rows.n, rows.k, OWN_HELD_OUT) for rows in own)])
+    own, runs = own_rows(), run_rows()
+    assert own is not None and runs is not None
+    products = joined([first, own, runs])
+    held = np.concatenate([is_held_out(first.n, first.k), *(is_held_out(rows.n, rows.k, OWN_HELD_OUT) for rows in (own, runs))])
+    repeats = np.repeat([PUBLISHED_REPEATS, 1, RUN_REPEATS], [len(first), len(own), len(runs)])
     is_free = ~np.isin(pairs(products), np.concatenate([pairs(products.take(held)), pairs(sweeps)]))
     kept = held | is_free
-    return products.take(kept), held[kept]
+    return products.take(kept), held[kept], repeats[kept]
 
 
 def published(folder: Path, gpu: str) -> Split:
@@ -70,15 +75,18 @@ def published(folder: Path, gpu: str) -> Split:
         parts.append(
             Products(**sizes, dtype=np.full(count, "fp16"), layout=np.full(count, "NT"), time_s=rows.positive("latency_us") * 1e-6)
         )
-    products = joined(parts)
-    return products, is_held_out(products.n, products.k)
+    return evenly(joined(parts))
+
+
+def evenly(products: Products) -> Split:
+    """The usual split by (n, k), every row alike."""
+    return products, is_held_out(products.n, products.k), np.ones(len(products), np.int64)
 
 
 def authors(folder: Path) -> Split:
     """The authors' logs of the A100: torch.mm sweeps (NN), and the operators of a layer by hidden size."""
     sweeps = [each.products for each in authors_rows(folder) if each.gpu.name == "a100-40gb"]
-    products = joined([*sweeps, layer_operators(folder)])
-    return products, is_held_out(products.n, products.k)
+    return evenly(joined([*sweeps, layer_operators(folder)]))
 
 
 def layer_operators(folder: Path) -> Products:
@@ -119,6 +127,15 @@ def carried(menu: KernelMenu, origin: str, own: KernelMenu, *, is_same_chip: boo
     return replace(
         menu, num_rows=0, origin=origin, spreads=spreads, launch_s=own.launch_s, split_s=own.split_s, correction=correction, fit_range=span
     )
+
+
+def plain_menu(constants: dict[str, Any], own: KernelMenu, wide: dict[str, float]) -> KernelMenu:
+    """The menu of plain-core products: their tiles and epilogue, beside the launch and the bandwidth of `own` products."""
+    candidates = tuple(Candidate(tile_m=m, tile_n=n, fill=0, efficiency=share) for m, n, share in constants["tiles"])
+    return replace(
+        own, candidates=candidates, epilogue_s=constants["epilogue_s"], grain=constants["grain"], num_rows=constants["num_rows"],
+        prologue_s=0.0, droop=0.0, groups={}, spreads=(Spread(**wide),) * len(own.spreads), fit_range=(), correction=None,
+    )  # fmt: skip
 
 
 def write(profile: dict[str, Any], constants: dict[str, Any], menus: dict[str, KernelMenu], errors: dict[str, Any]) -> None:
@@ -163,11 +180,11 @@ def main() -> None:
         if key not in loaders or (chosen and key not in chosen):
             continue
         load, pool = loaders[key]
-        products, held = load()
+        products, held, repeats = load()
         gpu = load_gpu(key.split(".")[0])
         print("==", key, int((~held).sum()), "fitted", int(held.sum()), "held out", flush=True)
         menus, errors = fit_classes(
-            products, product_rates(gpu, "fp16"), pool, held_out=held, progress=lambda text: print(text, flush=True)
+            products, product_rates(gpu, "fp16"), pool, held_out=held, repeats=repeats, progress=lambda text: print(text, flush=True)
         )
         print(json.dumps(errors, indent=1), flush=True)
         own = menus.get("aligned_nt") or menus["aligned_nn_tn"]
@@ -176,7 +193,10 @@ def main() -> None:
         for parent in profile["inherits"]:
             same = load_gpu(parent.split(".")[0]).num_sms == gpu.num_sms and load_gpu(parent.split(".")[0]).architecture == gpu.architecture
             for name, menu in fitted_before(parent).items():
-                menus.setdefault(name, carried(menu, parent, own, is_same_chip=same))
+                if name != PLAIN:  # another GPU's plain cores are fed otherwise
+                    menus.setdefault(name, carried(menu, parent, own, is_same_chip=same))
+        if "plain" in profile:
+            menus[PLAIN] = plain_menu(constants["plain"][profile["plain"]], own, constants["spreads"]["datasheet"])
         write(profile, constants, menus, errors)
 
 

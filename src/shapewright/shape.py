@@ -174,6 +174,8 @@ class ModelShape:
     """Rows of BERT's segment embedding table."""
     has_attention_sinks: bool = False
     """One learned logit a head joins the softmax (gpt-oss)."""
+    has_fused_gqa: bool = True
+    """Shared key heads reach a fused kernel; False: SDPA gets them without `enable_gqa`, and math kernels run (Falcon-7B)."""
     attention_softcap: float | None = None
     final_softcap: float | None = None
     """tanh caps on scores and logits (Gemma 2)."""
@@ -289,7 +291,7 @@ _CHOICES: Mapping[str, tuple[str | None, ...]] = {
 _FLAGS = (
     "has_final_norm", "has_embedding_norm", "is_parallel", "is_gated", "is_qkv_fused", "is_gate_up_fused", "is_weight_transposed",
     "has_qkv_bias", "has_attention_output_bias", "has_mlp_bias", "has_lm_head", "has_lm_head_bias", "has_lm_head_transform",
-    "tie_word_embeddings", "has_attention_sinks",
+    "tie_word_embeddings", "has_attention_sinks", "has_fused_gqa",
 )  # fmt: skip
 
 
@@ -307,11 +309,8 @@ def require_integer(field: str, value: object, low: int, high: int) -> None:
 def whole_head_dim(hidden_size: int, num_attention_heads: int) -> int:
     """h / a, the width of a head where nothing else is said; refused where it is no whole number."""
     if hidden_size % num_attention_heads:
-        raise InputError(
-            f"num_attention_heads {num_attention_heads} does not divide hidden_size {hidden_size}",
-            hint="choose a divisor or give --head-dim too",
-            field="num_attention_heads",
-        )
+        what = f"num_attention_heads {num_attention_heads} does not divide hidden_size {hidden_size}"
+        raise InputError(what, hint="choose a divisor or give --head-dim too", field="num_attention_heads")
     return hidden_size // num_attention_heads
 
 

@@ -17,7 +17,7 @@ POINTS: tuple[Point, ...] = (
     GemmPoint(m=512, n=512, k=512, layout="TN", runtime="compiled"),
     AttentionPoint(batch=4, num_heads=32, num_kv_heads=8, query_len=2048, kv_len=2048, head_dim=128),
     AttentionPoint(batch=4, num_heads=32, num_kv_heads=32, query_len=512, kv_len=512, head_dim=80, backend="unfused"),
-    AttentionPoint(batch=4, num_heads=32, num_kv_heads=8, query_len=2048, kv_len=2048, head_dim=128, backend="cudnn"),
+    AttentionPoint(batch=4, num_heads=32, num_kv_heads=8, query_len=2048, kv_len=2048, head_dim=128, backend="efficient"),
     MemoryPoint(op="layer_norm", rows=8192, width=4096),
     HostPoint(what="launch"),
     LayerPoint(model="llama-2-7b"),

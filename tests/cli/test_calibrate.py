@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 import shapewright
 from shapewright.predict.profiles import FOLDER_VARIABLE
 from unit.calibrate.synthetic import products, write_rows
+from unit.hardware.user_gpu import GPU
 
 
 @pytest.fixture
@@ -80,11 +82,39 @@ def test_bad_input_is_one_line_and_exit_code_2(cli, folder: Path, tmp_path: Path
         (("--from", few), "too few usable rows (aligned_nt 20); at least 40"),
         (("--from", few, "--gpu", "h100"), "holds rows of h200, not of h100"),
         (("--from", str(tmp_path / "none.jsonl")), "no such file"),
-        ((), "--from is missing"),
+        (("--device", "cpu"), "a CPU has no profile"),
+        (("--device", "tpu"), "device is 'tpu'; known: cuda, cuda:N, cpu"),
+        (("--from", few, "--from", few), "several files are fitted together only if all are runs"),
     ):
         answer = cli("calibrate", *arguments)
         assert answer.code == 2 and message in answer.err and answer.err.count("\n") == 1 and answer.out == ""
     assert not folder.exists()
+
+
+def test_without_a_gpu_the_remedy_is_named(cli, folder: Path) -> None:
+    if pytest.importorskip("torch").cuda.is_available():
+        pytest.skip("there is a GPU")
+    answer = cli("calibrate")
+    assert (answer.code, answer.out) == (3, "") and answer.err.startswith("error: torch finds no GPU; ") and answer.err.count("\n") == 1
+
+
+def test_ctrl_c_says_where_the_rows_are(cli, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from shapewright.calibrate import on_gpu
+
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "cpu.toml").write_text(GPU)
+    monkeypatch.setattr(on_gpu, "calibrate_here", stopped)
+    rows = tmp_path / "rows.jsonl"
+    answer = cli("calibrate", "--device", "cpu", "--gpu", str(tmp_path / "cpu.toml"), "--resume", str(rows))
+    last = answer.err.splitlines()[-1]
+    assert answer.code == 130 and answer.out == "" and last.startswith("interrupted: ") and last.endswith(f"--from {rows}")
+
+
+def test_the_gpu_is_described(cli) -> None:
+    text = cli("calibrate", "--print-gpu", "--device", "cpu").out
+    assert set(tomllib.loads(text)) == {"name", "full_name", "memory_bytes", "l2_bytes"} and "# memory_bytes_per_s" in text
 
 
 @pytest.mark.parametrize("arguments", [["calibrate", "--from", "a.csv"], ["accuracy", "--set", "a.csv"]])

@@ -15,7 +15,7 @@ import datetime
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,11 @@ import numpy as np
 from ..dtypes import load_dtype
 from ..errors import InputError, MissingError, ShapewrightError, shown
 from ..hardware.gpu import Gpu
+from ..hardware.load import load_gpu
 from ..hardware.profile import KernelMenu, profile_from_json
 from ..predict.gemm import product_rates
 from ..predict.profiles import default_library, load_profile, shipped_profile, user_folder, user_profile
+from ..predict.scaling import scaled_menu
 from ..version import __version__
 from .fit import MIN_ROWS, fit_classes
 from .gemm import is_held_out
@@ -78,15 +80,43 @@ class Calibration:
     left_out: Mapping[str, int]
     """Reason -> rows that were read but not used."""
     document: Mapping[str, Any]
+    parts: tuple[ClassFit, ...] = ()
+    """What else of the profile was fitted: memory-bound kernels, attention."""
 
     @property
     def is_better(self) -> bool:
-        """Whether any class was adopted: else there is nothing to write."""
-        return any(each.is_adopted for each in self.classes)
+        """Whether any class or part was adopted: else there is nothing to write."""
+        return any(each.is_adopted for each in (*self.classes, *self.parts))
+
+    @property
+    def before_percent(self) -> float | None:
+        """Mean held-out error of all products by the profile that was in force."""
+        return _mean_percent(self.classes, [each.before_percent for each in self.classes])
+
+    @property
+    def after_percent(self) -> float | None:
+        """The same by the profile as it is now, classes that were kept included."""
+        return _mean_percent(self.classes, [each.after_percent if each.is_adopted else each.before_percent for each in self.classes])
+
+
+def _mean_percent(classes: Sequence[ClassFit], errors: Sequence[float | None]) -> float | None:
+    """Mean over held-out rows; None where no class has an error."""
+    known = [(each.num_held_out, error) for each, error in zip(classes, errors, strict=True) if error is not None and each.num_held_out]
+    total = sum(count for count, _ in known)
+    return round(sum(count * error for count, error in known) / total, 2) if total else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Base:
+class Fitted:
+    """What a fit made of products: every class, and the menus that are taken with their errors."""
+
+    classes: tuple[ClassFit, ...]
+    menus: Mapping[str, KernelMenu]
+    errors: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
     """The profile in force: its JSON, where it came from, and whether it is this GPU's and library's own."""
 
     data: Mapping[str, Any]
@@ -95,33 +125,53 @@ class _Base:
     is_own: bool
 
 
+#: Products, their GPU, the profile in force and what to tell meanwhile -> menus; None where no class has enough rows.
+Fit = Callable[[Products, Gpu, Base, Progress | None], Fitted | None]
+
+
 def calibrate(path: Path, gpu: str | None, library: str | None = None, *, progress: Progress | None = None) -> Calibration:
     """Fit the products of a file; `gpu` may be left out where the file names it, `library` names a new profile or one that exists."""
     every = read_table(path)
     table, device = rows_of_gpu(every, gpu)
+    left_out = {"of another GPU": len(every) - len(table)} if len(every) > len(table) else {}
+    return calibrate_table(table, device, library, fit=refitted, left_out=left_out, progress=progress)
+
+
+def calibrate_table(
+    table: Table, device: Gpu, library: str | None, *, fit: Fit, left_out: Mapping[str, int], progress: Progress | None = None
+) -> Calibration:  # fmt: skip
+    """Fit the products of a table of `device`; `left_out` counts rows that are not in it."""
     name = _library(device, library)
-    base = _base(device, name)
+    base = base_profile(device, name)
     try:
-        products, left_out = _usable(read_products(table, device), device, base)
+        products, unused = _usable(read_products(table, device), device, base)
     except ShapewrightError as error:
-        raise error.at(str(path)) from None
-    left_out |= {"of another GPU": len(every) - len(table)} if len(every) > len(table) else {}
-    _require_rows(products, device, str(path))
-    dtype = str(products.dtype[0])
-    menus, errors = fit_classes(products, product_rates(device, dtype), progress=progress)
-    if not menus:
-        raise _too_few(products, device, str(path))
-    classes = _compared(products, device, errors, predicted(products, device, base.library or None).time_s)
-    adopted = {each.name for each in classes if each.is_adopted}
-    kept = {each: menu for each, menu in menus.items() if each in adopted}
-    document = _document(base, device, name, kept, {each: errors[each] for each in kept})
+        raise error.at(table.name) from None
+    _require_rows(products, device, table.name)
+    fitted = fit(products, device, base, progress)
+    if fitted is None:
+        raise _too_few(products, device, table.name)
+    left_out = {**unused, **left_out}
+    adopted = {each.name for each in fitted.classes if each.is_adopted}
+    document = _document(base, device, name, fitted.menus, fitted.errors)
     document |= {"fitted_dtypes": _dtypes(base, products, adopted), "calibration": _origin(table, products, left_out)}
     document["sources"] = [_source(document["calibration"]), *(base.data["sources"] if base.is_own else [])]
     profile_from_json(document)
     return Calibration(
-        gpu=device.name, library=name, base=str(base.path), path=user_profile(device, name), classes=classes, num_rows=len(products),
-        num_failed=table.num_failed, left_out=left_out, document=document,
+        gpu=device.name, library=name, base=str(base.path), path=user_profile(device, name), classes=fitted.classes,
+        num_rows=len(products), num_failed=table.num_failed, left_out=left_out, document=document,
     )  # fmt: skip
+
+
+def refitted(products: Products, gpu: Gpu, base: Base, progress: Progress | None) -> Fitted | None:
+    """Every class with enough rows fitted anew, and taken where it is no worse than the profile in force; None: no class has."""
+    menus, errors = fit_classes(products, product_rates(gpu, str(products.dtype[0])), progress=progress)
+    if not menus:
+        return None
+    classes = _compared(products, gpu, errors, predicted(products, gpu, base.library or None).time_s)
+    adopted = {each.name for each in classes if each.is_adopted}
+    kept = {each: menu for each, menu in menus.items() if each in adopted}
+    return Fitted(classes=classes, menus=kept, errors={each: errors[each] for each in kept})
 
 
 def _library(gpu: Gpu, library: str | None) -> str:
@@ -131,21 +181,21 @@ def _library(gpu: Gpu, library: str | None) -> str:
     return name
 
 
-def _base(gpu: Gpu, library: str) -> _Base:
+def base_profile(gpu: Gpu, library: str) -> Base:
     """The user's profile of this library, else the one that ships; of a library that is new, those of the GPU's default."""
-    known = library if library in gpu.libraries or not gpu.libraries or _is_file(user_profile(gpu, library)) else default_library(gpu)
+    known = library if library in gpu.libraries or _is_file(user_profile(gpu, library)) else default_library(gpu)
     own = user_profile(gpu, known)
     load_profile(gpu, known or None)  # says what is wrong with a broken one of the user's
     path = own if own is not None and _is_file(own) else shipped_profile(gpu, known)
     is_own = known == library and (path == own or path.stem == f"{gpu.name}.{library}")
-    return _Base(data=json.loads(path.read_text(encoding="utf-8")), path=path, library=known, is_own=is_own)
+    return Base(data=json.loads(path.read_text(encoding="utf-8")), path=path, library=known, is_own=is_own)
 
 
 def _is_file(path: Path | None) -> bool:
     return path is not None and path.is_file()
 
 
-def _usable(products: Products, gpu: Gpu, base: _Base) -> tuple[Products, dict[str, int]]:
+def _usable(products: Products, gpu: Gpu, base: Base) -> tuple[Products, dict[str, int]]:
     """The 16-bit products that are no faster than the datasheet allows, and how many are left out why."""
     sizes = {name: load_dtype(name).size_bytes for name in np.unique(products.dtype).tolist()}
     is_half = np.array([sizes[name] == ELEMENT_BYTES for name in products.dtype.tolist()], bool)
@@ -192,9 +242,9 @@ def _compared(products: Products, gpu: Gpu, errors: Mapping[str, Mapping[str, An
     return tuple(fits)
 
 
-def _document(base: _Base, gpu: Gpu, library: str, menus: Mapping[str, KernelMenu], errors: Mapping[str, Any]) -> dict[str, Any]:
+def _document(base: Base, gpu: Gpu, library: str, menus: Mapping[str, KernelMenu], errors: Mapping[str, Any]) -> dict[str, Any]:
     """The profile's JSON: the fitted menus, and the rest of the profile in force."""
-    data = dict(base.data) if base.is_own else _carried(base.data, base.path.stem)
+    data = dict(base.data) if base.is_own else _carried(_scaled(base.data, gpu), base.path.stem)
     data.pop("inherited_from", None)
     accuracy = {name: error for name, error in data.get("accuracy", {}).items() if base.is_own} | dict(errors)
     return data | {
@@ -204,6 +254,14 @@ def _document(base: _Base, gpu: Gpu, library: str, menus: Mapping[str, KernelMen
         "accuracy": accuracy,
         "menus": {**data["menus"], **{name: menu_document(menu) for name, menu in menus.items()}},
     }
+
+
+def _scaled(data: Mapping[str, Any], gpu: Gpu) -> Mapping[str, Any]:
+    """Another GPU's menus as they are predicted with here: by this GPU's clock and power."""
+    if data["gpu"] == gpu.name:
+        return data
+    menus, reference = profile_from_json(data).menus, load_gpu(data["gpu"])
+    return {**data, "menus": {name: menu_document(scaled_menu(menu, reference, gpu)) for name, menu in menus.items()}}
 
 
 def _carried(data: Mapping[str, Any], origin: str) -> dict[str, Any]:
@@ -243,7 +301,7 @@ def menu_document(menu: KernelMenu) -> dict[str, Any]:
     return data
 
 
-def _dtypes(base: _Base, products: Products, adopted: set[str]) -> list[str]:
+def _dtypes(base: Base, products: Products, adopted: set[str]) -> list[str]:
     """Dtypes that count as fitted: those of the rows, and those of classes of this GPU that were kept."""
     own = np.unique(products.dtype).tolist()
     is_kept = base.is_own and any(menu.get("num_rows") and name not in adopted for name, menu in base.data["menus"].items())

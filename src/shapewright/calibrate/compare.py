@@ -28,8 +28,9 @@ from ..predict.gemm import estimate_gemm, predict_gemm
 from ..predict.memory_bound import estimate_memory
 from ..predict.profiles import load_profile
 
-#: SDPA backends whose kernels the profiles hold; separate kernels (unfused) are predicted one by one.
-KNOWN_BACKENDS = ("flash", "unfused")
+#: Architectures on which SDPA left to itself takes cuDNN's kernels, which is what their profiles hold; the flash backend's elsewhere
+#: (benchmarks/h200/heads.jsonl.gz: the flash backend takes 1.5 to 2 times as long as cuDNN there).
+CUDNN_ARCHITECTURES = ("hopper", "blackwell")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +109,9 @@ def _other(point: Point, gpu: Gpu, library: str | None) -> Answer:
 def _why_not(point: Point, gpu: Gpu) -> str:
     """Why no profile can say how long the point takes; empty where one can."""
     if isinstance(point, AttentionPoint):
-        if point.backend not in KNOWN_BACKENDS:
-            return f"no profile holds the {point.backend} backend"
+        fused = "cudnn" if gpu.architecture in CUDNN_ARCHITECTURES else "flash"
+        if point.backend not in ("sdpa", "unfused", fused):
+            return f"no profile holds the {point.backend} backend on {gpu.name}, where SDPA takes {fused}"
         return "" if point.dtype in gpu.flops_per_s else f"{gpu.name} has no {point.dtype} products"
     if isinstance(point, OptimizerPoint) and point.variant != "fused":
         return f"no profile holds the {point.variant} optimizer"

@@ -32,12 +32,13 @@ Menus = dict[str, KernelMenu]
 
 
 def fit_classes(
-    products: Products, rates: Rates, pool: Mapping[str, str] | None = None, *, held_out: Array | None = None,
+    products: Products, rates: Rates, pool: Mapping[str, str] | None = None, *, held_out: Array | None = None, repeats: Array | None = None,
     progress: Progress | None = None,
 ) -> tuple[Menus, dict[str, dict[str, Any]]]:  # fmt: skip
     """A menu for every alignment class with at least `MIN_ROWS` rows, and its held-out error.
 
-    `pool` fits several classes as one; `held_out` marks the rows kept out (None: by `is_held_out`).
+    `pool` fits several classes as one; `held_out` marks the rows kept out (None: by `is_held_out`), `repeats` says how
+    often each row counts in the corrections (None: once).
     """
     held = is_held_out(products.n, products.k) if held_out is None else held_out
     names, groups = classes_of(products, rates.size_bytes, rates.vector_bytes)
@@ -50,7 +51,8 @@ def fit_classes(
         if progress is not None:
             progress(f"fitting {name} to {len(fitted)} of {(merged == name).sum()} rows")
         menus[name] = _tile_model(name, _rows(products, groups, fitted), rates)
-    corrections = fit_corrections(products.take(~held), menus, rates, pool or {}, progress)
+    counted = np.flatnonzero(~held) if repeats is None else np.repeat(np.flatnonzero(~held), repeats[~held])
+    corrections = fit_corrections(products.take(counted), menus, rates, pool or {}, progress)
     menus = {name: replace(menu, correction=corrections.get(name)) for name, menu in menus.items()}
     return _judged(menus, products, rates, merged, held)
 
@@ -70,6 +72,12 @@ def _tile_model(name: str, fitted: Rows, rates: Rates) -> KernelMenu:
     return replace(menu, num_rows=len(fitted), fit_range=tuple((float(low), float(high)) for low, high in ranges.values()))
 
 
+def tile_model(name: str, products: Products, rates: Rates) -> KernelMenu:
+    """The menu of the class `name`, without correction, fitted to all products of that class."""
+    names, groups = classes_of(products, rates.size_bytes, rates.vector_bytes)
+    return _tile_model(name, _rows(products, groups, np.flatnonzero(names == name)), rates)
+
+
 def _judged(menus: Menus, products: Products, rates: Rates, merged: Array, held: Array) -> tuple[Menus, dict[str, dict[str, Any]]]:
     """The menus with intervals from the rows held out, and their errors."""
     judged, errors = {}, {}
@@ -77,12 +85,17 @@ def _judged(menus: Menus, products: Products, rates: Rates, merged: Array, held:
         rows = products.take((merged == name) & held)
         predicted = corrected_s(rows, name, menu, rates)
         judged[name] = replace(menu, spreads=spreads_by_time(predicted, rows.time_s))
-        error = 100 * np.abs(predicted / rows.time_s - 1)
-        errors[name] = {
-            "rows_fitted": menu.num_rows,
-            "rows_held_out": len(rows),
-            "mape_percent": round(float(error.mean()), 2),
-            "median_percent": round(float(np.median(error)), 2),
-            "p90_percent": round(float(np.quantile(error, 0.9)), 2),
-        }
+        errors[name] = held_out_error(menu.num_rows, predicted, rows.time_s)
     return judged, errors
+
+
+def held_out_error(num_fitted: int, predicted_s: Array, measured_s: Array) -> dict[str, Any]:
+    """What a profile states of a menu's error on the rows held out, percent."""
+    error = 100 * np.abs(predicted_s / measured_s - 1)
+    return {
+        "rows_fitted": num_fitted,
+        "rows_held_out": len(measured_s),
+        "mape_percent": round(float(error.mean()), 2),
+        "median_percent": round(float(np.median(error)), 2),
+        "p90_percent": round(float(np.quantile(error, 0.9)), 2),
+    }

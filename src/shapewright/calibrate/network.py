@@ -9,7 +9,7 @@ give the same network. Source of the method: Kingma and Ba 2014 (Adam), Loshchil
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,16 @@ class Plan:
     decay: float = 0.1
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TunePlan:
+    """How a trained network is trained on: passes over the rows, greatest step, and how strongly its weights are drawn back."""
+
+    epochs: float
+    step_size: float
+    pull: float
+    rows_per_step: int = 64
+
+
 def train(x: Array, target: Array, plan: Plan, seed: int) -> Network:
     """The network of features x [feature, row] for `target` [row] = ln(measured / tile model)."""
     random = np.random.default_rng(seed)
@@ -58,6 +68,40 @@ def train(x: Array, target: Array, plan: Plan, seed: int) -> Network:
         gradients = _gradients(parameters, rows[index].T, target[index])
         optimizer.step(gradients, step, _rate(plan, step / steps))
     return _unscaled(parameters, center, scale)
+
+
+def tune(network: Network, x: Array, target: Array, plan: TunePlan, seed: int = 0) -> Network:
+    """`network` trained on with features x [feature, row] for `target` [row], each weight drawn back to what it was.
+
+    What the rows do not vary keeps its weights: it may vary elsewhere.
+    """
+    random = np.random.default_rng(seed)
+    center, scale = x.mean(axis=1, keepdims=True), x.std(axis=1, keepdims=True)
+    varies = scale > LEAST_SPREAD
+    rows = np.ascontiguousarray(np.where(varies, (x - center) / np.where(varies, scale, 1), 0).T.astype(np.float32))
+    (first, first_bias), *others = network
+    parameters = [(first * scale.T).astype(np.float32), (first_bias + first @ center).astype(np.float32)]
+    parameters += [each.copy() for layer in others for each in layer]
+    anchor = [each.copy() for each in parameters]
+    steps = max(1, int(plan.epochs * len(rows) / plan.rows_per_step))
+    schedule = Plan(hidden=(), epochs=plan.epochs, step_size=plan.step_size, decay=0.0)
+    optimizer = _AdamW(parameters, schedule)
+    for step, index in zip(range(steps), _batches(len(rows), plan.rows_per_step, random), strict=False):
+        rate = _rate(schedule, step / steps)
+        optimizer.step(_gradients(parameters, rows[index].T, target[index]), step, rate)
+        for value, start in zip(parameters, anchor, strict=True):
+            value -= np.float32(min(rate * plan.pull, 1.0)) * (value - start)
+    plain = np.where(varies.T, parameters[0] / np.where(varies, scale, 1).T, first).astype(np.float32)
+    bias = (parameters[1] - plain @ center).astype(np.float32)
+    return ((plain, bias), *zip(parameters[2::2], parameters[3::2], strict=True))
+
+
+def _batches(count: int, size: int, random: np.random.Generator) -> Iterator[Array]:
+    """Indices of `size` rows again and again, every row once before any comes twice."""
+    while True:
+        order = random.permutation(count)
+        for at in range(0, max(count - size, 0) + 1, size):
+            yield order[at : at + size]
 
 
 def predict(networks: Sequence[Network], x: Array) -> Array:

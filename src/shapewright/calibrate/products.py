@@ -107,7 +107,7 @@ def classes_of(products: Products, size_bytes: int, vector_bytes: int = VECTOR_B
     )
 
 
-def fit_range(rows: Rows) -> dict[str, list[int] | list[float]]:
+def fit_range(rows: Rows | Products) -> dict[str, list[int] | list[float]]:
     """Least and largest size (elements) and FLOPs of the fitted rows."""
     flops = 2.0 * rows.batch * rows.m * rows.n * rows.k
     sizes = {name: getattr(rows, name) for name in ("batch", "m", "n", "k")}

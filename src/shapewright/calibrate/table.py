@@ -17,7 +17,7 @@ import csv
 import gzip
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
@@ -120,6 +120,15 @@ def read_table(path: Path | str) -> Table:
     if not path.is_file():
         raise MissingFileError("no such file", where=str(path), hint="name a file of measured rows")
     return _read_parquet(path) if name.endswith(".parquet") else _read_text(path)
+
+
+def table_of(name: str, rows: Sequence[Mapping[str, Any]], environment: Mapping[str, Any]) -> Table:
+    """Rows that are in memory as a table called `name`, numbered from 1; failed ones are counted."""
+    good = [row for row in rows if row.get("status") in (None, "", "ok") and not row.get("error")]
+    names = dict.fromkeys(key for row in good for key in row)
+    columns = {key: _typed([row.get(key) for row in good], is_csv=False) for key in names}
+    lines = np.arange(1, len(good) + 1)
+    return Table(name=name, columns=columns, lines=lines, environment=environment, num_failed=len(rows) - len(good))
 
 
 def _read_text(path: Path) -> Table:

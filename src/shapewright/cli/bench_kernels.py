@@ -67,7 +67,7 @@ def bench_attention(
     query_len: Annotated[str, Parameter(help="New tokens of each sequence (s).")] = "2048",
     kv_len: Annotated[str, Parameter(help="Keys; default: as many as queries.")] = "",
     head_dim: Annotated[str, Parameter(help="Width of one head.")] = "128",
-    backend: Annotated[str, Parameter(help="flash, efficient, cudnn, math or unfused; several with commas.")] = "flash",
+    backend: Annotated[str, Parameter(help="sdpa (as torch chooses), flash, efficient, cudnn, math or unfused; with commas.")] = "sdpa",
     backward: Annotated[bool, Parameter(negative="", help="The backward pass alone.")] = False,
     dropout: Annotated[bool, Parameter(negative="", help="With dropout on the scores.")] = False,
     causal: Annotated[bool, Parameter(help="Later tokens are hidden.")] = True,

@@ -30,6 +30,7 @@ FIELD_HELP: Mapping[str, Mapping[str, str]] = MappingProxyType({
         "has_attention_output_bias": "Bias of the attention's output product.",
         "qk_norm": "Norm on queries and keys: head, each_head (its own weights) or full.",
         "has_attention_sinks": "One learned logit a head joins the softmax.",
+        "has_fused_gqa": "Shared key heads reach a fused kernel; else SDPA's fp32 math kernels run.",
         "attention_softcap": "tanh cap on attention scores.",
         "attention_dropout": "Dropout probability of attention weights, 0 to below 1.",
         "attention_pattern": "Kinds of layer in turn, full and sliding: sliding,full alternates.",

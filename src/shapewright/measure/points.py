@@ -21,7 +21,7 @@ from ..operators.types import Layout
 Value = int | float | str | bool
 Runtime = Literal["eager", "compiled"]
 GemmCall = Literal["mm", "linear", "bmm"]
-AttentionBackend = Literal["flash", "efficient", "cudnn", "math", "unfused"]
+AttentionBackend = Literal["sdpa", "flash", "efficient", "cudnn", "math", "unfused"]
 Order = Literal["bsk", "sbk", "bks", "kbs", "skb", "ksb"]
 #: Largest size in elements of one dimension; products of sizes are checked by the runner against the memory there is.
 MAX_SIZE = 2**31 - 1
@@ -75,8 +75,8 @@ class GemmPoint(Point):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionPoint(Point):
-    """softmax(q k^T / sqrt(head_dim)) v of `batch` sequences, by one SDPA backend or by separate kernels (`unfused`: two batched products,
-    scale and mask, softmax). `is_backward` times the backward pass alone."""
+    """softmax(q k^T / sqrt(head_dim)) v of `batch` sequences: SDPA as torch chooses, one of its backends, or separate
+    kernels (`unfused`: two products, scale and mask, softmax). `is_backward` times the backward pass alone."""
 
     kind: ClassVar[str] = "attention"
     batch: int
@@ -89,7 +89,7 @@ class AttentionPoint(Point):
     is_causal: bool = True
     is_backward: bool = False
     has_dropout: bool = False
-    backend: AttentionBackend = "flash"
+    backend: AttentionBackend = "sdpa"
 
     def check(self) -> None:
         if self.num_heads % self.num_kv_heads:

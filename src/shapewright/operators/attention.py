@@ -3,7 +3,7 @@
 Per GPU, with a/t heads of width d and b sequences: queries, keys, values (b s, h)(h, (a + 2 kv) d / t); scores b a/t x (s, d)(d, s);
 attention over values b a/t x (s, s)(s, d); output (b s, a d / t)(a d / t, h). Unfused attention is Megatron-LM's and GPT-NeoX's, which the
 paper timed: the score product writes s x s, one kernel scales, masks and normalises it, the second product reads it. Masked scores
-are computed all the same, in windows too; `flash` skips them.
+are computed all the same, in windows too; `flash` skips them, unless no fused kernel takes the operands (`math_attention`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from .latent import latent_projections
 from .linear import linear
+from .math_attention import falls_to_math, math_attention
 from .norms import norm
 from .pointwise import dropout, gradient_sum, softcap
 from .positions import rotary
@@ -23,7 +24,7 @@ def attention_units(scope: Scope) -> tuple[Unit, ...]:
     """Everything between the norm before attention and the sum after it."""
     shape = scope.shape
     projections = latent_projections(scope) if shape.latent_attention else _projections(scope)
-    core = _flash(scope) if scope.workload.attention == "flash" else _unfused(scope)
+    core = _core(scope)
     heads_size = scope.heads * shape.v_head_dim
     output = linear(
         scope,
@@ -36,6 +37,13 @@ def attention_units(scope: Scope) -> tuple[Unit, ...]:
         note=scope.split_note(shape.num_attention_heads, "attention heads"),
     )
     return (*projections, *_cache_append(scope), *core, output)
+
+
+def _core(scope: Scope) -> tuple[Unit, ...]:
+    """The s x s part: fused, written out, or PyTorch's own where nothing fused takes what it is given."""
+    if falls_to_math(scope.shape, scope.workload):
+        return math_attention(scope)
+    return _flash(scope) if scope.workload.attention == "flash" else _unfused(scope)
 
 
 def _projections(scope: Scope) -> tuple[Unit, ...]:

@@ -9,7 +9,8 @@
   s b h (34 + 5 a s / h) bytes a GPT layer. Full recomputation keeps each layer's input and one layer's activations; selective
   recomputation drops the s x s tensors. In inference, the residual stream and the largest operator's operands.
 - kv_cache: keys and values of every cached token (prefill, decode); a sliding layer keeps its window, latent attention the latent
-- workspace: the loss's fp32 temporaries, the weights of two layers gathered by ZeRO-3, and cuBLAS's buffer
+- workspace: the loss's fp32 temporaries or those of attention by math kernels, the weights of two layers gathered by ZeRO-3, and
+  cuBLAS's buffer
 
 Left out: the CUDA context (about half a gigabyte, outside the allocator), fragmentation, communication buffers.
 """
@@ -26,6 +27,7 @@ from ..workload import MAX_BATCH, Workload
 from .attention import cache_elements_per_token
 from .head import loss_bytes
 from .lower import stage_params, stage_units
+from .math_attention import gradient_bytes
 from .optimizer import state_bytes_per_param
 from .parallel import held_params, local_params, param_bytes
 from .scope import Groups, Scope
@@ -174,10 +176,12 @@ def _workspace(groups: Groups) -> float:
     has_head = any(each.layer == "head" for each, _ in groups)
     if not scope.workload.is_training:
         return total
+    loss = 0.0
     if has_head and scope.shape.has_lm_head:
         # Eager backward holds two gradients of the log-softmax beside what is kept; compiled code one in the model's dtype.
         each = scope.size if scope.is_compiled else 2 * loss_bytes(scope)
-        total += each * scope.tokens * scope.share(scope.shape.vocab_size)
+        loss = float(each * scope.tokens * scope.share(scope.shape.vocab_size))
+    total += max(loss, *(gradient_bytes(each) for each, _ in groups))
     if scope.workload.zero == 3:
         layers = [sum(local_params(units)) for each, units in groups if each.is_layer]
         total += 2 * max(layers, default=0) * param_bytes(scope)

@@ -10,6 +10,7 @@ from ..hardware.gpu import Gpu
 from ..hardware.load import default_node, load_gpu, load_node
 from ..hardware.node import Node
 from ..operators.lower import lower
+from ..operators.math_attention import falls_to_math, math_note
 from ..operators.memory import MemoryUse, memory_use
 from ..shape import ModelShape
 from ..workload import Workload
@@ -93,6 +94,8 @@ def _notes(shape: ModelShape, workload: Workload, machine: Machine, memory: Memo
         notes.append(
             "latent attention expands the whole context every token, as transformers runs it; engines that absorb kv_up are faster"
         )
+    if falls_to_math(shape, workload):
+        notes.append(f"{math_note(shape.num_attention_heads, shape.num_key_value_heads)} (--has-fused-gqa shows what that saves)")
     if shape.num_attention_heads % workload.tensor_parallel:
         notes.append(f"{shape.num_attention_heads} heads do not divide by tensor_parallel {workload.tensor_parallel}")
     return tuple(notes)

@@ -34,6 +34,8 @@ from .profiles import load_profile
 
 Array = NDArray[Any]
 MAX_SIZE = 2**31 - 1
+#: Menu of products on plain cores (fp32).
+PLAIN = "plain"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +48,10 @@ class Product:
     rates: Rates
 
     def menu(self, class_name: str) -> KernelMenu:
-        """Plain-core products (fp32) know no alignment classes."""
-        return self.profile.menus["aligned_nt" if self.dtype == "fp32" else class_name]
+        """Plain-core products (fp32) know no alignment classes; a profile without a menu of theirs lends them the aligned one."""
+        if self.dtype != "fp32":
+            return self.profile.menus[class_name]
+        return self.profile.menus.get(PLAIN, self.profile.menus["aligned_nt"])
 
     def is_corrected(self, menu: KernelMenu) -> bool:
         """Whether measured products of this dtype say more than the tile model."""

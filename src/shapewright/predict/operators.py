@@ -38,7 +38,12 @@ class Machine:
         return estimate_collective(work, self.node, self.gpu, self.profile)
 
     def _sustained(self, burst: Estimate, flops: float, dtype: str) -> Estimate:
-        """A step runs kernels back to back: those that keep the tensor cores busy slow down at the card's power limit."""
+        """A step runs kernels back to back: those that keep the tensor cores busy slow down at the card's power limit.
+
+        Constants of plain-core products (fp32) come from whole layers, so they hold it already.
+        """
+        if dtype == "fp32":
+            return burst
         power = self.profile.power
         busy = flops / (burst.time_s * self.gpu.peak_flops_per_s(dtype))
         slower = power.slope * max(0.0, busy - power.threshold)

@@ -23,6 +23,7 @@ _IDLE: Mapping[str, tuple[_Idle, ...]] = {
     "is_qkv_fused": (_LATENT,),
     "qk_norm": (_LATENT,),
     "rotary_dim": (_LATENT, (lambda shape: shape.position_embedding != "rotary", "positions are not rotary")),
+    "has_fused_gqa": (_LATENT, (lambda shape: shape.num_key_value_heads == shape.num_attention_heads, "no key head is shared")),
     "num_extra_positions": (_NOT_LEARNED,),
     "num_parallel_norms": ((lambda shape: not shape.is_parallel, "attention and MLP are not parallel"),),
     "is_gate_up_fused": (_NOT_GATED,),

@@ -90,7 +90,10 @@ def _mpt(config: HfConfig) -> ShapeFields:
 
 
 def _falcon(config: HfConfig) -> ShapeFields:
-    """Falcon's three generations: multi-query and parallel (7B), grouped with two norms (40B), multi-head with ALiBi (RW)."""
+    """Falcon's three generations: multi-query and parallel (7B), grouped with two norms (40B), multi-head with ALiBi (RW).
+
+    transformers 5.17 repeats the keys of the second for every query head, but hands the first's one key head to SDPA as it is.
+    """
     is_new, heads = config.flag("new_decoder_architecture"), config.size("num_attention_heads")
     grouped = config.optional_size("num_kv_heads") or heads
     is_parallel = is_new or config.flag("parallel_attn")
@@ -99,6 +102,7 @@ def _falcon(config: HfConfig) -> ShapeFields:
         config.refuse("num_ln_in_parallel_attn", "1 or 2")
     return {
         "num_key_value_heads": grouped if is_new else 1 if config.flag("multi_query") else heads,
+        "has_fused_gqa": is_new or not config.flag("multi_query"),
         "is_parallel": is_parallel,
         "num_parallel_norms": num_norms if is_parallel else 1,
         "position_embedding": "alibi" if config.flag("alibi") else "rotary",

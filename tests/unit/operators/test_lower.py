@@ -58,8 +58,8 @@ def any_shape(draw: st.DrawFn) -> ModelShape:
         is_gated=is_gated, is_qkv_fused=draw(flag), is_gate_up_fused=draw(flag), is_weight_transposed=draw(flag), has_qkv_bias=draw(flag),
         has_attention_output_bias=draw(flag), has_mlp_bias=draw(flag), has_lm_head=draw(flag), has_lm_head_bias=draw(flag),
         has_lm_head_transform=draw(flag), tie_word_embeddings=draw(flag), embedding_size=draw(st.sampled_from([None, 12])),
-        num_token_types=draw(st.integers(0, 2)), has_attention_sinks=draw(flag), attention_dropout=draw(st.sampled_from([0.0, 0.1])),
-        hidden_dropout=draw(st.sampled_from([0.0, 0.1])), sliding_window=5,
+        num_token_types=draw(st.integers(0, 2)), has_attention_sinks=draw(flag), has_fused_gqa=draw(flag),
+        attention_dropout=draw(st.sampled_from([0.0, 0.1])), hidden_dropout=draw(st.sampled_from([0.0, 0.1])), sliding_window=5,
         attention_pattern=draw(st.sampled_from([("full",), ("sliding", "full")])),
         latent_attention=LATENT.latent_attention if is_latent else None, moe=draw(st.sampled_from([None, moe])),
     )  # fmt: skip

@@ -78,6 +78,17 @@ def test_several_gpus_name_their_links() -> None:
     assert "links" not in notes("gpt3-2.7b", "h200")
 
 
+def test_attention_that_no_fused_kernel_takes_is_a_note() -> None:
+    """Falcon-7B's one key head; a fused kernel would make the layer several times quicker."""
+    plain, fused = (sw.explain(sw.load_shape("falcon-7b", **changes), "h200", phase="forward") for changes in ({}, {"has_fused_gqa": True}))
+    assert plain.notes == (
+        "one key head for 71 query heads reaches SDPA without enable_gqa: no fused kernel takes it, torch's math kernels run in fp32; "
+        "repeat the key heads to avoid it (--has-fused-gqa shows what that saves)",
+    )
+    assert fused.notes == ()
+    assert plain.layer.forward.time_s > 4 * fused.layer.forward.time_s
+
+
 def test_heads_that_do_not_divide_are_a_note() -> None:
     assert "12 heads do not divide by tensor_parallel 5" in notes("gpt2", "h200", tensor_parallel=5)
     assert "divide" not in notes("gpt2", "h200", tensor_parallel=4)

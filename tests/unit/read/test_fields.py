@@ -134,6 +134,7 @@ def test_a_head_of_latent_attention_is_set_by_its_parts() -> None:
     ("model", "changes", "note"),
     [
         ("deepseek-v2-lite", {"num_key_value_heads": 2}, "num_key_value_heads 2 does not apply: latent attention has no such part"),
+        ("llama-2-7b", {"has_fused_gqa": False}, "has_fused_gqa False does not apply: no key head is shared"),
         ("gpt2", {"rotary_dim": 8}, "rotary_dim 8 does not apply: positions are not rotary"),
         ("gpt2", {"is_gate_up_fused": True}, "is_gate_up_fused True does not apply: the MLP has no gate"),
         ("gpt2", {"vocab_size": 50257}, "vocab_size 50257 changes nothing: the model has it already"),

@@ -91,6 +91,7 @@ def test_falcon_generations():
     assert read(FALCON, new_decoder_architecture=True, num_kv_heads=2, num_ln_in_parallel_attn=1).num_parallel_norms == 1
     plain = read(FALCON, alibi=True, multi_query=False, parallel_attn=False, bias=True)
     assert fields_of(plain, "num_key_value_heads", "is_parallel", "position_embedding", "has_mlp_bias") == (4, False, "alibi", True)
+    assert [shape.has_fused_gqa for shape in (first, second, plain)] == [False, True, True]
 
 
 def test_parallel_blocks():

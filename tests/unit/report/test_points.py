@@ -14,7 +14,7 @@ from shapewright.report.points import point_name, row_name
         (GemmPoint(m=8, n=9, k=10, call="linear", split=4, order="sbk"), "8 x 9 x 10 NT bf16 linear in 4 parts sbk"),
         (GemmPoint(m=8, n=9, k=10, runtime="compiled"), "8 x 9 x 10 NT bf16 compiled"),
         (AttentionPoint(batch=4, num_heads=32, num_kv_heads=8, query_len=1, kv_len=99, head_dim=80, is_backward=True, is_causal=False),
-         "flash 4 x 32/8 heads of 80, 1 x 99 bf16 backward no mask"),
+         "sdpa 4 x 32/8 heads of 80, 1 x 99 bf16 backward no mask"),
         (MemoryPoint(op="layer_norm", rows=8, width=16, is_backward=True), "layer_norm 8 x 16 bf16 backward"),
         (OptimizerPoint(num_params=10**9), "AdamW fused, 1.00 B in 16 tensors bf16"),
         (CollectivePoint(name="all_reduce", message_bytes=10**8, group_size=4), "all_reduce of 100 MB over 4 GPUs"),

@@ -22,7 +22,9 @@ PRODUCT_STEP = 16
 #: Largest alignment told apart here.
 MAX_ALIGNMENT = 16
 SCORES, VALUES = "scores product", "values product"
-PASSES = ("unfused", "unfused backward", "flash", "flash backward", "efficient", "cudnn", SCORES, VALUES)
+PASSES = (
+    "unfused", "unfused backward", "sdpa", "sdpa backward", "flash", "flash backward", "efficient", "cudnn", SCORES, VALUES
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

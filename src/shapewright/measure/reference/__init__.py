@@ -10,6 +10,7 @@ Errors: `InputError` naming the field that the layers do not have.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ...errors import InputError, shown
@@ -27,7 +28,7 @@ _COVERED: dict[str, tuple[Any, ...]] = {
 
 
 def reference_shape(shape: ModelShape) -> ModelShape:
-    """`shape`, if these layers cover it."""
+    """`shape` as these layers run it, if they cover it: shared key heads reach SDPA with `enable_gqa`."""
     for name, values in _COVERED.items():
         value = getattr(shape, name)
         if value not in values:
@@ -36,7 +37,7 @@ def reference_shape(shape: ModelShape) -> ModelShape:
                              field=name)  # fmt: skip
     if shape.num_rotary_dims % 2:
         raise InputError(f"rotary_dim {shape.num_rotary_dims} is odd", hint="positions turn pairs of elements", field="rotary_dim")
-    return shape
+    return replace(shape, has_fused_gqa=True)
 
 
 def build_reference(shape: ModelShape, device: Device, *, dtype: str, attention: str) -> Any:

@@ -1,4 +1,4 @@
-"""Attention y[b,a,q,d] = softmax(q k^T / sqrt(d)) v: one SDPA backend by name, or separate kernels (`unfused`).
+"""Attention y[b,a,q,d] = softmax(q k^T / sqrt(d)) v: SDPA as torch chooses, one of its backends, or separate kernels (`unfused`).
 
 Fused: q, k, v lie in memory as (b, s, a, d), seen as (b, a, s, d), which is how projections leave them; `enable_gqa` where key heads are
 fewer. The named backend runs or the point fails with torch's reasons; another one never steps in.
@@ -27,6 +27,7 @@ from .precision import with_precision
 
 Function = Callable[[Any, Any, Any], Any]
 DROPOUT = 0.1
+#: `sdpa` leaves the choice to torch, as models do; the kernel's name in the row says what it took.
 BACKENDS = {"flash": "FLASH_ATTENTION", "efficient": "EFFICIENT_ATTENTION", "cudnn": "CUDNN_ATTENTION", "math": "MATH"}
 
 
@@ -90,22 +91,26 @@ def _fused(point: AttentionPoint, bench: Bench) -> Function:
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.nn.attention.bias import causal_lower_right
 
-    backend = getattr(SDPBackend, BACKENDS[point.backend])
+    backend = getattr(SDPBackend, BACKENDS[point.backend]) if point.backend in BACKENDS else None
     mask = _mask(point)
     bias = None
     if mask == "lower_right":
-        is_known = bench.device.is_gpu and point.backend in ("flash", "efficient")
+        is_known = bench.device.is_gpu and point.backend in ("sdpa", "flash", "efficient")
         bias = causal_lower_right(point.query_len, point.kv_len) if is_known else _bias(point, bench)
     chosen = {
         "attn_mask": bias, "is_causal": mask == "causal", "dropout_p": DROPOUT if point.has_dropout else 0.0,
         "enable_gqa": point.num_heads != point.num_kv_heads,
     }  # fmt: skip
 
-    def run(q: Any, k: Any, v: Any) -> Any:
-        with sdpa_kernel(backend):
-            return torch.nn.functional.scaled_dot_product_attention(q, k, v, **chosen)
+    def attend(q: Any, k: Any, v: Any) -> Any:
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v, **chosen)
 
-    return run
+    def attend_by_backend(q: Any, k: Any, v: Any) -> Any:
+        assert backend is not None
+        with sdpa_kernel(backend):
+            return attend(q, k, v)
+
+    return attend if backend is None else attend_by_backend
 
 
 def _explained(function: Function, operands: Sequence[Any], point: AttentionPoint) -> Any:
