@@ -3,8 +3,8 @@
     python scripts/fit_attention_memory.py DATA_DIR
 
 DATA_DIR holds gpu/attention.parquet and gpu/memory_ops.parquet. What no row covers stands in `scripts/profile_constants.toml`, or is
-carried over from the nearest GPU and counts no rows. The H200's own forward attention (benchmarks/h200/layers) sets the efficiency of its
-kernels. Needs scipy and pyarrow.
+carried over from the nearest GPU and counts no rows. The H200's profile is fitted to its own rows (`scripts/fit_h200_memory.py` and
+`fit_h200_attention.py`), for which what is made here is the start. Needs scipy and pyarrow.
 """
 
 from __future__ import annotations
@@ -67,6 +67,8 @@ BORROWERS = {
     "mi300x.rocm6": "mi250x.rocm5.6",
 }
 OWN_MEMORY = ("mi210.rocm6",)
+#: Profiles that other scripts fit to the GPU's own rows.
+OWN_ROWS = ("h200.cuda13",)
 #: Layers with dropout on the scores, or without a mask, say nothing of a causal kernel.
 OTHER_LAYERS = ("gpt2-xl", "bert-large")
 
@@ -253,7 +255,8 @@ def main() -> None:
     for profile in sorted(constants["profile"], key=lambda each: distance(each["name"])):
         name = profile["name"]
         rates[name] = memory_rates(profile, constants, parts, rates.get(NEAREST[name], {}))
-        write(name, constants[profile["attention"]]["attention"], kernels[name], rates[name])
+        if name not in OWN_ROWS:
+            write(name, constants[profile["attention"]]["attention"], kernels[name], rates[name])
     for borrower, lender in BORROWERS.items():
         if (PROFILES / f"{borrower}.json").is_file():
             lend(borrower, lender)

@@ -4,8 +4,8 @@
 
 Needs torch, transformers and a GPU. Models have one layer and random bf16 weights; b=4, s=2048, SDPA unless said otherwise. Rows are
 kernel launches in order, by `part` (inference, forward, backward): `us` is the kernel's own duration from torch.profiler (median of three
-passes), `op` the aten operator that launched it and `shapes` its inputs. A row with `wall` gives synchronised wall times (median of 7)
-beside the sum of the kernels and the number of launches.
+passes), `op` the aten operator that launched it and `shapes` its inputs. Layers as a whole and optimizers are measured by `shapewright
+bench`; the rows with `wall` and `optimizers` in benchmarks/h200/layers were made by an earlier script (commit eb6df91).
 """
 
 from __future__ import annotations
@@ -105,20 +105,8 @@ def median_launches(passes: list[list[dict]]) -> list[dict]:
     return [{**first, "us": statistics.median(rows[i]["us"] for rows in passes)} for i, first in enumerate(passes[0])]
 
 
-def wall_s(step, repeats: int = 7) -> float:
-    """Median wall time of synchronised calls, in seconds."""
-    times = []
-    for _ in range(repeats):
-        torch.cuda.synchronize()
-        start = time.perf_counter()
-        step()
-        torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
-
-
 def study(name: str, kind: str, options: dict, attention: str, out) -> None:
-    """Rows of one model: the launches of inference, forward and backward, then a summary with wall times and optimizers."""
+    """Rows of one model: the launches of inference, forward and backward, then their sums."""
     model = build(kind, options, attention)
     ids = torch.randint(0, 30000, (BATCH, SEQUENCE), device="cuda")
     state: dict = {}
@@ -145,29 +133,15 @@ def study(name: str, kind: str, options: dict, attention: str, out) -> None:
     for part, rows in parts.items():
         for index, row in enumerate(rows):
             out.write(json.dumps({"model": name, "attention": attention, "part": part, "index": index, **row}) + "\n")
-    walls = {"inference": wall_s(inference), "train": wall_s(both)}
-    state.clear()
-    optimizers = [optimizer_row(model, both, variant) for variant in ("fused", "foreach")] if name in ("llama-2-7b", "gpt2-xl") else []
-    summary = {"model": name, "attention": attention, "wall": walls, "optimizers": optimizers,
-               "kernels_us": {part: sum(r["us"] for r in rows) for part, rows in parts.items()},
+    summary = {"model": name, "attention": attention, "kernels_us": {part: sum(r["us"] for r in rows) for part, rows in parts.items()},
                "launches": {part: len(rows) for part, rows in parts.items()}}  # fmt: skip
     out.write(json.dumps(summary) + "\n")
     out.flush()
-    print(name, attention, {k: round(v * 1e3, 2) for k, v in walls.items()}, summary["kernels_us"], summary["launches"], flush=True)
+    print(name, attention, summary["kernels_us"], summary["launches"], flush=True)
 
 
-def optimizer_row(model, step, kind: str) -> dict:
-    """Launches and time of one AdamW step in its `kind` ("fused", "foreach"); `step` makes the gradients."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, **{kind: True})
-    step()
-    optimizer.step()
-    rows = profiled(optimizer.step)[0]
-    num_params = sum(parameter.numel() for parameter in model.parameters())
-    return {"optimizer": kind, "num_params": num_params, "launches": len(rows), "us": sum(row["us"] for row in rows)}
-
-
-def decode_rate(out) -> None:
-    """Host time a launch: one eager decode step of a 7B model, whose kernels the GPU finishes long before the host issues the next."""
+def decode_step(out) -> None:
+    """Launches of one eager decode step of a 7B model."""
     model = build("llama", {**MODELS["llama-2-7b"][1], "max_position_embeddings": 4096}, "sdpa", layers=32).eval()
     ids = torch.randint(0, 30000, (1, 128), device="cuda")
     with torch.no_grad():
@@ -180,8 +154,7 @@ def decode_rate(out) -> None:
         for _ in range(5):
             step()
         rows = profiled(step)[0]
-        wall = wall_s(step, 15)
-    row = {"model": "llama-2-7b", "decode": True, "launches": len(rows), "kernels_us": sum(r["us"] for r in rows), "wall_us": wall * 1e6}
+    row = {"model": "llama-2-7b", "decode": True, "launches": len(rows), "kernels_us": sum(r["us"] for r in rows)}
     out.write(json.dumps(row) + "\n")
     per_layer = rows[len(rows) // 2 : len(rows) // 2 + 40]
     for index, kernel in enumerate(per_layer):
@@ -233,7 +206,7 @@ def main() -> None:
         for name, (kind, options) in MODELS.items():
             for attention in ("sdpa", "eager") if name in ("llama-2-7b", "gpt2-xl", "gpt3-2.7b-32") else ("sdpa",):
                 attempt(name, partial(study, name, kind, options, attention, out), out)
-        attempt("llama-2-7b decode", partial(decode_rate, out), out)
+        attempt("llama-2-7b decode", partial(decode_step, out), out)
         for name in ("llama-2-7b", "gpt2-xl"):
             attempt(f"{name} compiled", partial(compiled, name, out), out)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -113,7 +114,7 @@ def test_an_interruption_says_what_is_kept_and_how_to_go_on(cli, folder: Path, t
     out = tmp_path / "run.jsonl"
     answer = cli("bench", "gemm", "8,16", "8", "8", "--out", str(out))
     assert answer.code == 130 and answer.out == ""
-    assert answer.notes == [f"stopped: 1 rows are kept in {out}; the same command with --out {out} goes on after them"]
+    assert answer.notes == [f"stopped: 1 row is kept in {out}; the same command with --out {out} goes on"]
     assert len(read_run(out).rows) == 1
 
 
@@ -125,7 +126,11 @@ def test_an_interruption_says_what_is_kept_and_how_to_go_on(cli, folder: Path, t
         (("gemm", "8", "8", "8", "--dtype", "bf61"), "unknown dtype 'bf61'"),
         (("gemm", "8", "8", "8", "--layout", "TN", "--call", "linear"), "layout is TN; linear stores its weight n x k"),
         (("gemm", "8", "8", "8", "--gpu", "h20"), "unknown GPU 'h20'; did you mean h200"),
-        (("gemm", "8", "8", "8", "--out", "run.txt"), "run.txt: is no .jsonl file"),
+        (("gemm", "8", "8", "8", "--out", "run.txt"), "--out is 'run.txt'; expected the name of a run file, .jsonl"),
+        (("gemm", "8", "8", "8", "--out", ""), "--out is ''"),
+        (("gemm", "8", "8", "8", "--dtype", ""), "--dtype is ''; give a value"),
+        (("memory", ",", "8", "8"), "OP is ','; give a value"),
+        (("gemm", "8", "8", "8", "--gpu", "h200", "--library", "cuda13x", *CPU), "unknown library for h200 'cuda13x'"),
         (("gemm", "8", "8"), "is missing"),
         (("memory", "layernorm", "8", "8"), "unknown memory operation 'layernorm'; did you mean layer_norm"),
         (("layer", "llama-2-7", "--phase", "train"), "llama-2-7"),
@@ -139,6 +144,34 @@ def test_bad_input_is_one_line_and_exit_code_2(cli, folder: Path, arguments: tup
     answer = cli("bench", *arguments)
     assert answer.code == 2 and answer.out == "" and answer.err.count("\n") == 1
     assert message in answer.err and not folder.exists()
+
+
+def test_missing_transformers_is_exit_code_3_before_anything_is_measured(cli, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "transformers" else found(name, *rest))
+    for kind in ("layer", "model"):
+        answer = cli("bench", kind, "pythia-70m", *CPU)
+        assert answer.code == 3 and answer.err.count("\n") == 1 and "pip install transformers" in answer.err
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (
+            ("calibrate",),
+            ("--from", "two and a half minutes in all", "After Ctrl-C the same command", "SHAPEWRIGHT_RUNS", "SHAPEWRIGHT_PROFILES"),
+        ),
+        (("bench", "sweep"), ("[[points]]", "goes on where a stopped one was")),
+        (("bench", "layer"), ("deep model less that of a shallow one",)),
+        (("bench", "operators"), ("leaves out the power limit",)),
+        (("results",), ("SHAPEWRIGHT_RUNS", "time_s and its quantiles")),
+        (("bench",), ("Exit code 1", "Measure every point of a plan.")),
+    ],
+)
+def test_help_says_more_than_the_list_of_commands(cli, command: tuple[str, ...], said: tuple[str, ...]) -> None:
+    answer = cli(*command, "--help")
+    assert answer.code == 0 and [each for each in said if each not in answer.flat] == []
 
 
 def test_lists_make_every_combination() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def test_export_is_complete_and_replaces_nothing(cli, run: str, tmp_path: Path) 
     parquet = pytest.importorskip("pyarrow.parquet")
     target = tmp_path / "rows.parquet"
     answer = cli("results", run, "--where", "kind = 'gemm'", "--limit", "1", "--export", str(target))
-    assert answer.code == 0 and answer.notes == [f"8 rows are written to {target}"]
+    assert answer.code == 0 and answer.notes == [f"8 rows written to {target}"]
     table = parquet.read_table(target)
     assert table.num_rows == 8 and str(table.schema.field("n").type) == "int64" and str(table.schema.field("time_s").type) == "double"
     held = target.read_bytes()
@@ -115,3 +116,32 @@ def test_a_comparison_needs_no_duckdb(cli, run: str, monkeypatch: pytest.MonkeyP
 def test_numbers_survive_json(cli, run: str) -> None:
     document = cli("results", run, "--json").document
     assert document["rows"][0]["time_s"] == json.loads(Path(run).read_text().splitlines()[1])["time_s"]
+
+
+def test_values_that_json_lacks_are_left_out_and_others_made_plain(cli, run: str, tmp_path: Path) -> None:
+    pytest.importorskip("duckdb")
+    select = "1/0 AS inf, 0.0/0 AS nan, 0.5 AS half, date '2026-01-02' AS day, [n, 1] AS both, [1/0] AS many"
+    target = tmp_path / "out.parquet"
+    answer = cli("results", run, "--select", select, "--where", "n = 10923", "--limit", "1", "--json", "--export", str(target))
+    assert answer.document["rows"] == [{"half": 0.5, "day": "2026-01-02", "both": [10923, 1]}]
+    assert target.stat().st_size and "inf" in cli("results", run, "--select", select, "--limit", "1").out
+
+
+def test_nan_in_a_file_is_left_out(cli, tmp_path: Path) -> None:
+    path = write_run(tmp_path / "run.jsonl", rows()[:1])
+    with path.open("a") as sink:
+        sink.write('{"kind": "gemm", "m": NaN, "status": "ok", "at": 1e999, "gpu": "cpu"}\n')
+    answer = cli("results", str(path), "--json")
+    assert answer.code == 0 and {"kind": "gemm", "status": "ok"}.items() <= answer.document["rows"][-1].items()
+    assert not {"m", "at"} & set(answer.document["rows"][-1])
+
+
+def test_an_export_on_a_full_disk_names_the_file(cli, run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("duckdb")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "Error writing bytes to file")
+
+    monkeypatch.setattr("shapewright.measure.query.write_parquet", full)
+    answer = cli("results", run, "--export", str(tmp_path / "out.parquet"))
+    assert answer.code == 2 and "out.parquet: cannot be written: no space left on device; make room" in answer.err

@@ -18,7 +18,8 @@ from shapewright.measure.runners import Bench, open_bench, prepare  # noqa: E402
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU"),
-    pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning"),  # torch 2.11 compiles with it
+    # What torch 2.11 says while it compiles.
+    pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning", "ignore:TensorFloat32 tensor cores:UserWarning"),
 ]
 
 ATTENTION: dict[str, Any] = {"batch": 2, "num_heads": 8, "num_kv_heads": 2, "query_len": 128, "kv_len": 128, "head_dim": 64}

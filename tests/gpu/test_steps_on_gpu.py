@@ -17,7 +17,8 @@ from shapewright.measure.runners import Bench, collectives, measure, prepare  # 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU"),
-    pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning"),  # torch 2.11 compiles with it
+    # What torch 2.11 says while it compiles.
+    pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning", "ignore:TensorFloat32 tensor cores:UserWarning"),
 ]
 SMALL = "hidden_size=1024,num_attention_heads=8,intermediate_size=2816"
 PHASES: tuple[Any, ...] = ("forward", "train")

@@ -4,7 +4,7 @@
     compare_point(point, gpu).predicted_s
 
 Products, attention, memory-bound kernels and optimizers are timed alone in graph replay: their predictions are those of a burst, on
-operands that the L2 may keep from one replay to the next. Layers and models run for seconds: their predictions are `explain`'s, power
+operands that come from DRAM. Layers and models run for seconds: their predictions are `explain`'s, power
 limit and host included (`compare_steps`). Seconds; a kind, backend or dtype without a model is a reason, not an error.
 """
 
@@ -101,7 +101,8 @@ def _other(point: Point, gpu: Gpu, library: str | None) -> Answer:
 
             return compare_step(point, gpu, library)
         reason = _why_not(point, gpu)
-        return reason or _summed([_burst(work, gpu, library) for work in works_of(point)])
+        backend = "flash" if isinstance(point, AttentionPoint) and point.backend == "flash" and _holds_flash(gpu) else None
+        return reason or _summed([_burst(work, gpu, library, backend) for work in works_of(point)])
     except ShapewrightError as error:
         return error.what
 
@@ -110,7 +111,7 @@ def _why_not(point: Point, gpu: Gpu) -> str:
     """Why no profile can say how long the point takes; empty where one can."""
     if isinstance(point, AttentionPoint):
         fused = "cudnn" if gpu.architecture in CUDNN_ARCHITECTURES else "flash"
-        if point.backend not in ("sdpa", "unfused", fused):
+        if point.backend not in ("sdpa", "unfused", fused) and not (point.backend == "flash" and _holds_flash(gpu)):
             return f"no profile holds the {point.backend} backend on {gpu.name}, where SDPA takes {fused}"
         return "" if point.dtype in gpu.flops_per_s else f"{gpu.name} has no {point.dtype} products"
     if isinstance(point, OptimizerPoint) and point.variant != "fused":
@@ -118,16 +119,21 @@ def _why_not(point: Point, gpu: Gpu) -> str:
     return "" if works_of(point) else f"a {point.kind} point is measured, not predicted"
 
 
-def _burst(work: Work, gpu: Gpu, library: str | None) -> Estimate:
-    """One call in graph replay."""
+def _holds_flash(gpu: Gpu) -> bool:
+    """Whether torch's FlashAttention-2 kernels were measured beside those that SDPA takes."""
+    return load_profile(gpu).attention.odd_library == "flash"
+
+
+def _burst(work: Work, gpu: Gpu, library: str | None, backend: str | None) -> Estimate:
+    """One call in graph replay, which turns over copies of the operands that the L2 does not hold; `backend` None: attention's first."""
     profile = load_profile(gpu, library)
     match work:
         case Gemm():
             return estimate_gemm(work, gpu, profile)
         case FlashAttention():
-            return estimate_attention(work, gpu, profile, is_replayed=True)
+            return estimate_attention(work, gpu, profile, is_replayed=False, library=backend)
         case MemoryPass() | MemoryChain():
-            return estimate_memory(work, gpu, profile, is_replayed=True)
+            return estimate_memory(work, gpu, profile)
         case _:
             assert isinstance(work, Collective)
             return estimate_collective(work, default_node(gpu), gpu, profile)

@@ -25,7 +25,7 @@ from ..measure.points import AttentionPoint, GemmPoint, LayerPoint, MemoryPoint,
 from ..measure.store import RunRows, read_run
 from ..predict.profiles import load_profile
 from .compare import Compared, compare_points
-from .products import Products, catalogued
+from .products import Products, catalogued, may_be_of
 from .results import Document, document_of, rounded
 from .scored import Array, ScoredSet
 from .sets.gemm import regimes as product_regimes
@@ -98,7 +98,7 @@ def _of_gpu(rows: Sequence[Mapping[str, Any]], gpu: str | None, where: str) -> t
             hint = "name one with --gpu" if known else "predictions are of GPUs: measure on one"
             raise InputError(what, where=where, hint=hint)
         wanted = next(iter(devices.values()))
-    keep = {name for name, each in known.items() if each is None or each.name == wanted.name}
+    keep = {name for name in known if may_be_of(name, wanted)}
     left_out = Counter(f"measured on {row['gpu'] or 'no known GPU'}" for row in rows if row["gpu"] not in keep)
     return [row for row in rows if row["gpu"] in keep], wanted, left_out
 

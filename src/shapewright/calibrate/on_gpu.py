@@ -29,7 +29,7 @@ from ..predict.gemm import product_rates
 from ..predict.profiles import load_profile
 from .calibration import Base, Calibration, ClassFit, Fitted, base_profile, calibrate_table
 from .parts import fit_parts
-from .products import Products, Progress, catalogued, predicted
+from .products import Products, Progress, catalogued, may_be_of, predicted
 from .sampling import calibration_points, reach_of
 from .table import table_of
 from .tuning import tune_classes
@@ -173,7 +173,8 @@ def fit_run(paths: Sequence[Path], gpu: Gpu | None, library: str | None, *, say:
     runs = [read_run(path) for path in paths]
     every = [row for run in runs for row in run.latest()]
     gpu = gpu or _only_gpu(every, str(paths[0]))
-    own = [row for row in every if str(row["gpu"]) == "cpu" or catalogued(str(row["gpu"])) in (None, gpu)]
+    names = {name for name in {str(row["gpu"]) for row in every} if may_be_of(name, gpu)}
+    own = [row for row in every if str(row["gpu"]) in names]
     plain = [row for row in own if row.get("kind") == GemmPoint.kind and row.get("runtime", "eager") == "eager" and not row.get("split")]
     found = runs[-1].environment
     table = table_of(str(paths[-1]), plain, found)

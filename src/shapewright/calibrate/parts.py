@@ -19,7 +19,16 @@ from ..hardware.profile import AttentionRate, FlashKernel, HeadRate, MemoryRate,
 from ..measure.operators import works_of
 from ..measure.points import AttentionPoint, MemoryPoint, point_of
 from ..operators.types import FlashAttention, MemoryChain, MemoryPass
-from ..predict.attention import estimate_attention, flash_kernel, head_rate
+from ..predict.attention import (
+    chip_of,
+    estimate_attention,
+    flash_kernel,
+    has_backward,
+    head_rate,
+    kernel_calls,
+    shared_gradients_s,
+    use_of,
+)
 from ..predict.attention_model import Chip, calls_of, kernel_times
 from ..predict.memory_bound import engine_of
 from .attention import FlashRows
@@ -31,8 +40,9 @@ from .score import absolute_percent
 from .scored import Array
 from .spreads import spreads_by_time
 
-#: Fewest rows of a part, and of those the fewest held out, and the share of the error before that a part must come below.
-MIN_ROWS, MIN_HELD_OUT, CLEARLY = 12, 3, 0.95
+#: Fewest rows of a part, and of those the fewest held out; the share of the error before that a part must come below, and by how many
+#: standard errors of the mean difference: what a handful of rows says by chance is not adopted.
+MIN_ROWS, MIN_HELD_OUT, CLEARLY, SURE = 20, 6, 0.95, 2.0
 #: Constants of a forward kernel that a handful of calls can tell, and what bounds them.
 FLASH_CONSTANTS = {"efficiency": 0.98, "bandwidth_share": 0.98, "fixed_s": 1e-3, "block_s": 1e-4}
 SOFT_LOG_ERROR, PULL = 0.05, 0.05
@@ -113,12 +123,18 @@ def _fit(name: str, held: Array, before: Array, after: Array | None) -> ClassFit
     """A part with the errors of its held-out rows; adopted where they are clearly less."""
     kept = float(before[held].mean()) if held.any() else None
     new = None if after is None else float(after[held].mean())
-    is_adopted = new is not None and kept is not None and new <= CLEARLY * kept
+    is_adopted = new is not None and kept is not None and new <= CLEARLY * kept and after is not None and is_sure(before, after, held)
     remark = "fitted" if is_adopted else "too few rows, kept" if new is None else "kept"
     return ClassFit(
         name=name, num_rows=len(held), num_held_out=int(held.sum()), before_percent=None if kept is None else round(kept, 2),
         after_percent=None if new is None else round(new, 2), is_adopted=is_adopted, remark=remark,
     )  # fmt: skip
+
+
+def is_sure(before: Array, after: Array, held: Array) -> bool:
+    """Whether held-out errors fell by more than their scatter explains."""
+    gain = before[held] - after[held]
+    return len(gain) > 1 and float(gain.mean()) > SURE * float(gain.std(ddof=1)) / np.sqrt(len(gain))
 
 
 def _attention(rows: Sequence[Mapping[str, Any]], gpu: Gpu, profile: Profile) -> tuple[AttentionRate, list[ClassFit]]:
@@ -130,13 +146,16 @@ def _attention(rows: Sequence[Mapping[str, Any]], gpu: Gpu, profile: Profile) ->
             continue
         (work,) = works_of(point)
         assert isinstance(work, FlashAttention)
-        head = head_rate(point.head_dim, profile.attention.heads).head_dim if point.is_backward else point.head_dim
-        use = "backward" if point.is_backward else "decode" if point.query_len == 1 else "prefill" if point.is_causal else "encoder"
+        use = use_of(work)
+        if point.is_backward and not has_backward(profile.attention):
+            head = head_rate(point.head_dim, profile.attention.heads).head_dim
+        else:
+            head = flash_kernel(work, profile.attention).head_dim if use != "encoder" else point.head_dim
         groups.setdefault((use, head), []).append((work, float(row["time_s"])))
     rates, fits = profile.attention, []
     for (use, head), found in sorted(groups.items()):
         works, times = [work for work, _ in found], np.array([time for _, time in found])
-        step = _backward if use == "backward" else _forward
+        step = _backward if use == "backward" and not has_backward(profile.attention) else _forward
         rates, fit = step(f"attention: {use} {head}", works, times, gpu, replace(profile, attention=rates))
         fits.append(fit)
     backward = [each for each in fits if ": backward" in each.name]
@@ -148,9 +167,13 @@ def _forward(name: str, works: list[FlashAttention], times: Array, gpu: Gpu, pro
     """The kernel of one use and head size with its shares and fixed times fitted; operands come from DRAM and no cache is written."""
     rates = profile.attention
     base = flash_kernel(works[0], rates)
-    chip = Chip(num_sms=gpu.num_sms, flops_per_s=gpu.peak_flops_per_s(works[0].dtype), bytes_per_s=gpu.memory_bytes_per_s, l2_bytes=0.0)
-    bare = replace(base, append_share=0.0, fixed_s=max(base.fixed_s - base.framework_s, 1e-7), framework_s=0.0)
-    rows = FlashRows(calls=calls_of(works), time_s=times)
+    is_backward = works[0].is_backward
+    chip = chip_of(gpu, works[0].dtype, is_backward=is_backward)
+    append = base.append_share if is_backward else 0.0
+    bare = replace(base, append_share=append, fixed_s=max(base.fixed_s - base.framework_s, 1e-7), framework_s=0.0)
+    shared = np.array([shared_gradients_s(work, gpu, rates.bandwidth_share) for work in works])
+    times = np.maximum(times - shared, 0.1 * times)
+    rows = FlashRows(calls=kernel_calls(works), time_s=times)
     held = is_call_held_out(rows.calls)
     before = absolute_percent(kernel_times(rows.calls, bare, chip).time_s, times)
     if len(rows) < MIN_ROWS or held.sum() < MIN_HELD_OUT:
@@ -160,10 +183,11 @@ def _forward(name: str, works: list[FlashAttention], times: Array, gpu: Gpu, pro
     if not fit.is_adopted:
         return rates, fit
     out = rows.take(held)
-    use = "decode" if works[0].query_len == 1 else "prefill" if works[0].is_causal else "encoder"
+    use = use_of(works[0])
+    is_padded = base.use == use and base.head_dim >= works[0].qk_head_dim and base.smallest_head > 0
     own = replace(
-        kernel, library=rates.kernels[0].library, use=use, head_dim=works[0].qk_head_dim, num_rows=len(rows),
-        longest_s=float(times.max()), origin="",
+        kernel, library=rates.kernels[0].library, use=use,  # pyright: ignore[reportArgumentType]
+        head_dim=base.head_dim if is_padded else works[0].qk_head_dim, num_rows=len(rows), longest_s=float(times.max()), origin="",
         spreads=spreads_by_time(kernel_times(out.calls, kernel, chip).time_s, out.time_s),
     )  # fmt: skip
     others = (each for each in rates.kernels if _slot(each) != _slot(own))

@@ -118,7 +118,7 @@ def fit_range(rows: Rows | Products) -> dict[str, list[int] | list[float]]:
 def rows_of_gpu(table: Table, gpu: str | None) -> tuple[Table, Gpu]:
     """The GPU that the rows were measured on, and its rows: what `gpu` names, else a column `gpu`, else the file's environment.
 
-    Rows that name another GPU of the catalogue are never taken for those of `gpu`.
+    Rows that name another GPU of the catalogue are never taken for those of a `gpu` that is there too.
     """
     wanted = None if gpu is None else load_gpu(gpu)
     if not len(table):
@@ -131,11 +131,20 @@ def rows_of_gpu(table: Table, gpu: str | None) -> tuple[Table, Gpu]:
             what = f"holds rows of {', '.join(sorted(known))}" if len(known) > 1 else "does not say which GPU was measured"
             raise InputError(what, where=table.name, hint="name one with --gpu")
         return table, next(iter(known.values()))
-    kept = [name for name, each in found.items() if each is None or each.name == wanted.name]
+    kept = [name for name in found if may_be_of(name, wanted)]
     if not kept:
         what = f"holds rows of {', '.join(sorted({each.name for each in found.values() if each}))}, not of {wanted.name}"
         raise InputError(what, where=table.name, hint="name the GPU that was measured with --gpu")
     return table.take(np.isin(named, kept)), wanted
+
+
+def may_be_of(name: str, gpu: Gpu) -> bool:
+    """Whether rows of what is called `name` may be those of `gpu`: the catalogue does not know them as another GPU's.
+
+    A GPU that the catalogue lacks is described by the user, of whatever card.
+    """
+    known = catalogued(name)
+    return known is None or known.name == gpu.name or catalogued(gpu.name) is None
 
 
 def catalogued(name: str) -> Gpu | None:

@@ -25,7 +25,7 @@ from ..operators.types import Layout
 
 Random = np.random.Generator
 #: Points of a round: products in groups that one profile names, then the others.
-PRODUCTS, KERNELS, CALLS = 768, 32, 32
+PRODUCTS, KERNELS, CALLS = 768, 96, 64
 #: Draws for each point at most, where many lie beyond the device's reach.
 MOST_DRAWS = 20
 #: Products before the first kernels of another kind: a run of half a minute holds some of each.

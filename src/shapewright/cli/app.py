@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+from collections.abc import Collection
+
 from cyclopts import App, CycloptsError
 
 from ..version import __version__
@@ -13,9 +17,17 @@ HELP = """Explain any transformer on any GPU: which operators it runs, how long 
 Try: shapewright explain gpt3-2.7b --gpu a100-40gb
 """
 
+BENCH_HELP = """Measure products, attention, layers and models on this machine, beside their predictions.
 
-def build_app() -> App:
-    """All commands, none of them imported yet."""
+Every point is one row of a run file, in your folder of runs or after --out, safe on the disk as soon as it is measured. Exit code 1:
+no point could be measured.
+
+Try: shapewright bench gemm 8192 10922,11008 4096
+"""
+
+
+def build_app(asked: Collection[str] = ()) -> App:
+    """All commands, none of them imported yet; a command in `asked` shows the help of its own docstring instead of the list's one line."""
     app = App(
         name="shapewright", help=HELP, version=f"shapewright {__version__}", help_format="plaintext", suppress_keyboard_interrupt=False
     )
@@ -23,33 +35,51 @@ def build_app() -> App:
     app.command("shapewright.cli.gpus:gpus", name="gpus", help="List the GPUs and nodes that are known, or show one with its sources.")
     app.command("shapewright.cli.models:models", name="models", help="List the models of the catalogue, or show one with its source.")
     app.command("shapewright.cli.accuracy:accuracy", name="accuracy", help="Print how far predictions lie from measurements.")
-    app.command("shapewright.cli.calibrate:calibrate", name="calibrate", help="Fit the predictor to a GPU's measured products.")
-    app.command("shapewright.cli.results:results", name="results", help="Show, filter and compare the rows of runs; export them.")
+    _add(
+        app, "shapewright.cli.calibrate:calibrate", "calibrate", "Fit the predictor to the GPU at hand, or to rows measured on one.", asked
+    )
+    _add(app, "shapewright.cli.results:results", "results", "Show, filter and compare the rows of runs; export them.", asked)
     predict = App(name="predict", help="Predict the times of operators in bulk.")
     predict.command("shapewright.cli.predict_gemm:predict_gemm", name="gemm", help="Predict every product of a CSV file.")
     app.command(predict)
-    app.command(_bench_app())
+    app.command(_bench_app(asked))
     return app
 
 
-def _bench_app() -> App:
+def _bench_app(asked: Collection[str]) -> App:
     """The commands that measure."""
-    app = App(name="bench", help="Measure products, attention, layers and models on this machine, beside their predictions.")
+    app = App(name="bench", help=_paragraphs(BENCH_HELP))
     kernels, models = "shapewright.cli.bench_kernels", "shapewright.cli.bench_models"
-    app.command(f"{kernels}:bench_gemm", name="gemm", help="Measure matrix products M N K.")
-    app.command(f"{kernels}:bench_bmm", name="bmm", help="Measure batched matrix products B M N K.")
-    app.command(f"{kernels}:bench_attention", name="attention", help="Measure attention, fused or in separate kernels.")
-    app.command(f"{kernels}:bench_memory", name="memory", help="Measure kernels bound by memory: OP ROWS WIDTH.")
-    app.command(f"{models}:bench_layer", name="layer", help="Measure one layer of each model, in turn.")
-    app.command(f"{models}:bench_model", name="model", help="Measure whole models with random weights, in turn.")
-    app.command("shapewright.cli.bench_operators:bench_operators", name="operators", help="Measure every operator of a model's step.")
-    app.command("shapewright.cli.bench_sweep:bench_sweep", name="sweep", help="Measure every point of a plan.")
+    _add(app, f"{kernels}:bench_gemm", "gemm", "Measure matrix products M N K.", asked)
+    _add(app, f"{kernels}:bench_bmm", "bmm", "Measure batched matrix products B M N K.", asked)
+    _add(app, f"{kernels}:bench_attention", "attention", "Measure attention, fused or in separate kernels.", asked)
+    _add(app, f"{kernels}:bench_memory", "memory", "Measure kernels bound by memory: OP ROWS WIDTH.", asked)
+    _add(app, f"{models}:bench_layer", "layer", "Measure one layer of each model, in turn.", asked)
+    _add(app, f"{models}:bench_model", "model", "Measure whole models with random weights, in turn.", asked)
+    _add(app, "shapewright.cli.bench_operators:bench_operators", "operators", "Measure every operator of a model's step.", asked)
+    _add(app, "shapewright.cli.bench_sweep:bench_sweep", "sweep", "Measure every point of a plan.", asked)
     return app
+
+
+def _add(app: App, path: str, name: str, line: str, asked: Collection[str]) -> None:
+    """A command by its place; `line` describes it in the list of commands."""
+    app.command(path, name=name, help=_own_help(path) if name in asked else line)
+
+
+def _own_help(path: str) -> str:
+    """The docstring of the function at `path`, each paragraph as one line that the page wraps."""
+    module, _, name = path.partition(":")
+    return _paragraphs(inspect.getdoc(getattr(importlib.import_module(module), name)) or "")
+
+
+def _paragraphs(text: str) -> str:
+    return "\n\n".join(" ".join(each.split()) for each in text.split("\n\n"))
 
 
 def run(arguments: list[str]) -> int:
     """Run the command that `arguments` name; usage errors come out as `InputError`."""
-    app = build_app()
+    is_help = not {"--help", "-h"}.isdisjoint(arguments)
+    app = build_app(arguments if is_help else ())
     try:
         code = app(complete(arguments), exit_on_error=False, print_error=False, result_action="return_value", verbose=False)
     except CycloptsError as error:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import shlex
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -61,7 +61,7 @@ class Finished:
 
 def bench(points: Sequence[Point], flags: BenchFlags, *, name: str, timeout_s: float = 120.0) -> int:
     """Measure, print the table or the document; 1 where no point could be measured."""
-    known = None if flags.gpu is None else load_gpu(flags.gpu)
+    known = named_gpu(flags)
     done = measured(points, flags, name=name, timeout_s=timeout_s)
     gpu, why = predicted_gpu(known, done.summary.environment)
     records = records_of(done.rows, gpu, why, flags.library)
@@ -87,7 +87,7 @@ def measured(points: Sequence[Point], flags: BenchFlags, *, name: str, timeout_s
         raise InputError("there is no point to measure", hint="name at least one")
     path = _path(flags.out, name)
     line = ProgressLine() if len(points) > 1 else None
-    with _opened(path) as run:
+    with Run.open(path) as run:
         print_notes([f"{path}: {run.repaired}"] if run.repaired else [])
         try:
             summary = execute(
@@ -96,17 +96,27 @@ def measured(points: Sequence[Point], flags: BenchFlags, *, name: str, timeout_s
             )  # fmt: skip
         except KeyboardInterrupt:
             _close(line)
-            print_notes(
-                [f"stopped: {_num_kept(run, points)} rows are kept in {path}; the same command with --out {path} goes on after them"]
-            )
+            print_notes([_stopped(_num_kept(run, points), path)])
             raise
         finally:
             _close(line)
     if not summary.is_complete:
-        print_notes([f"the time limit came first; the same command with --out {path} goes on"])
+        print_notes([f"the time limit came first; the same command with --out {shlex.quote(str(path))} goes on"])
     if summary.num_skipped:
         print_notes([f"{summary.num_skipped} of {summary.num_points} points were in {path} already"])
     return Finished(path=path, rows=_rows(path, points, str(summary.environment.get("gpu", ""))), summary=summary)
+
+
+def named_gpu(flags: BenchFlags) -> Gpu | None:
+    """The GPU of --gpu; it and its --library are refused before anything is measured."""
+    if flags.gpu is None:
+        return None
+    from ..predict.profiles import load_profile
+
+    gpu = load_gpu(flags.gpu)
+    if flags.library is not None:
+        load_profile(gpu, flags.library)
+    return gpu
 
 
 def _close(line: ProgressLine | None) -> None:
@@ -114,28 +124,23 @@ def _close(line: ProgressLine | None) -> None:
         line.close()
 
 
+def _stopped(num_kept: int, path: Path) -> str:
+    if not num_kept:
+        return "stopped before any point was measured"
+    kept = "1 row is" if num_kept == 1 else f"{num_kept:,} rows are"
+    return f"stopped: {kept} kept in {path}; the same command with --out {shlex.quote(str(path))} goes on"
+
+
 def _num_kept(run: Run, points: Sequence[Point]) -> int:
     wanted = {key_of(point) for point in points}
     return sum(key in wanted for key, _ in run.done)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Run]:
-    """The run; a file that was made for it and got no row is removed again."""
-    is_new = not path.exists()
-    try:
-        with Run.open(path) as run:
-            yield run
-    finally:
-        if is_new and path.is_file() and not path.stat().st_size:
-            path.unlink()
 
 
 def _path(out: str | None, name: str) -> Path:
     """Where the rows go: the file that was named, else a new one in the user's folder of runs."""
     if out is not None:
         if not out.endswith(".jsonl"):
-            raise InputError("is no .jsonl file", where=out, hint="name a run file .jsonl after --out")
+            raise InputError(f"--out is {shown(out)}", hint="expected the name of a run file, .jsonl")
         return Path(out)
     folder = runs_folder()
     if folder is None:
@@ -175,18 +180,20 @@ def records_of(rows: Sequence[Mapping[str, Any]], gpu: Gpu | None, why: str, lib
 def sizes(text: str, name: str) -> list[int]:
     """ "8192" or "10922,10923,11008" as whole numbers."""
     found = []
-    for part in words(text):
+    for part in words(text, name):
         if not re.fullmatch(r"[0-9]{1,12}", part):
-            raise InputError(f"{name} is {shown(text)}", hint="expected a whole number, or several such as 10922,10923")
+            raise InputError(
+                f"{name} is {shown(text)}", hint="expected a whole number, or several such as 10922,10923, of 12 digits at most"
+            )
         found.append(int(part))
     return found
 
 
-def words(text: str) -> list[str]:
-    """Values that commas separate."""
+def words(text: str, name: str) -> list[str]:
+    """Values of the flag or argument `name` that commas separate."""
     found = [part.strip() for part in text.split(",") if part.strip()]
     if not found:
-        raise InputError(f"{shown(text)} holds no value", hint="give one, or several separated by commas")
+        raise InputError(f"{name} is {shown(text)}", hint="give a value, or several separated by commas")
     return found
 
 

@@ -29,12 +29,17 @@ def bench_gemm(
     runtime: Runtimes = "eager",
     flags: BenchFlags | None = None,
 ) -> int:
-    """Measure matrix products y[m,n] = x[m,k] w[k,n]."""
+    """Measure matrix products y[m,n] = x[m,k] w[k,n].
+
+    Each runs alone: by CUDA-graph replay on a GPU, with operands that no cache holds. M, N and K are numbers of elements; several values of
+    arguments and flags make every combination of them.
+    """
     batches = sizes(batch, "--batch")
-    chosen = words(call) if call else ["bmm" if max(batches) > 1 else "mm"]
+    chosen = words(call, "--call") if call else ["bmm" if max(batches) > 1 else "mm"]
     choices = {
-        "batch": batches, "m": sizes(m, "M"), "n": sizes(n, "N"), "k": sizes(k, "K"), "dtype": words(dtype), "layout": words(layout),
-        "call": chosen, "split": sizes(split, "--split"), "order": words(order), "runtime": words(runtime),
+        "batch": batches, "m": sizes(m, "M"), "n": sizes(n, "N"), "k": sizes(k, "K"), "dtype": words(dtype, "--dtype"),
+        "layout": words(layout, "--layout"), "call": chosen, "split": sizes(split, "--split"), "order": words(order, "--order"),
+        "runtime": words(runtime, "--runtime"),
     }  # fmt: skip
     return bench(product("gemm", choices), flags or BenchFlags(), name="gemm")
 
@@ -51,10 +56,13 @@ def bench_bmm(
     runtime: Runtimes = "eager",
     flags: BenchFlags | None = None,
 ) -> int:
-    """Measure batched matrix products y[b,m,n] = x[b,m,k] w[b,k,n]."""
+    """Measure batched matrix products y[b,m,n] = x[b,m,k] w[b,k,n] (torch.bmm).
+
+    Several values of arguments and flags make every combination of them.
+    """
     choices = {
-        "batch": sizes(b, "B"), "m": sizes(m, "M"), "n": sizes(n, "N"), "k": sizes(k, "K"), "dtype": words(dtype),
-        "layout": words(layout), "runtime": words(runtime),
+        "batch": sizes(b, "B"), "m": sizes(m, "M"), "n": sizes(n, "N"), "k": sizes(k, "K"), "dtype": words(dtype, "--dtype"),
+        "layout": words(layout, "--layout"), "runtime": words(runtime, "--runtime"),
     }  # fmt: skip
     return bench(product("gemm", choices, call="bmm"), flags or BenchFlags(), name="bmm")
 
@@ -74,10 +82,13 @@ def bench_attention(
     dtype: Dtypes = "bf16",
     flags: BenchFlags | None = None,
 ) -> int:
-    """Measure attention, fused by one of torch's backends or in separate kernels."""
+    """Measure attention, fused by one of torch's backends or in separate kernels.
+
+    Several values of flags make every combination of them. A backend that cannot run a point gives a failed row with torch's reason.
+    """
     choices = {
         "batch": sizes(batch, "--batch"), "num_heads": sizes(heads, "--heads"), "query_len": sizes(query_len, "--query-len"),
-        "head_dim": sizes(head_dim, "--head-dim"), "backend": words(backend), "dtype": words(dtype),
+        "head_dim": sizes(head_dim, "--head-dim"), "backend": words(backend, "--backend"), "dtype": words(dtype, "--dtype"),
     }  # fmt: skip
     fixed = {"is_causal": causal, "is_backward": backward, "has_dropout": dropout}
     points = []
@@ -101,18 +112,21 @@ def bench_memory(
     runtime: Runtimes = "eager",
     flags: BenchFlags | None = None,
 ) -> int:
-    """Measure kernels bound by memory: an operation over a tensor of ROWS x WIDTH elements."""
+    """Measure kernels bound by memory: an operation over a tensor of ROWS x WIDTH elements.
+
+    Several values of arguments and flags make every combination of them.
+    """
     from ..errors import unknown_name
     from ..measure.memory_ops import MEMORY_OPS
 
-    for name in words(op):
+    for name in words(op, "OP"):
         if name not in MEMORY_OPS:
             raise unknown_name("memory operation", name, MEMORY_OPS)
     choices = {
-        "op": words(op),
+        "op": words(op, "OP"),
         "rows": sizes(rows, "ROWS"),
         "width": sizes(width, "WIDTH"),
-        "dtype": words(dtype),
-        "runtime": words(runtime),
+        "dtype": words(dtype, "--dtype"),
+        "runtime": words(runtime, "--runtime"),
     }
     return bench(product("memory", choices, is_backward=backward), flags or BenchFlags(), name="memory")

@@ -41,10 +41,15 @@ def bench_layer(
     rounds: Rounds = 7,
     flags: BenchFlags | None = None,
 ) -> int:
-    """Measure one transformer layer of each model, interleaved."""
+    """Measure one transformer layer of each model, with random weights.
+
+    A layer's time is that of a deep model less that of a shallow one, over the layers between, in wall time. All models and variants take
+    turns in every round, so that heat and clocks touch them alike. Source hf needs transformers.
+    """
     choices = {
-        "runtime": words(runtime), "phase": words(phase), "source": words(source), "micro_batch": sizes(micro_batch, "--micro-batch"),
-        "sequence": sizes(sequence, "--sequence"), "dtype": words(dtype), "attention": words(attention),
+        "runtime": words(runtime, "--runtime"), "phase": words(phase, "--phase"), "source": words(source, "--source"),
+        "micro_batch": sizes(micro_batch, "--micro-batch"), "sequence": sizes(sequence, "--sequence"),
+        "dtype": words(dtype, "--dtype"), "attention": words(attention, "--attention"),
     }  # fmt: skip
     is_hf = "reference" not in choices["source"]
     points = _variants("layer", models, changes, choices, is_checked=is_hf, deep=deep, shallow=shallow, rounds=rounds)
@@ -66,11 +71,14 @@ def bench_model(
     rounds: Rounds = 7,
     flags: BenchFlags | None = None,
 ) -> int:
-    """Measure whole models: a pass, a training step, the first token of a prompt, or one more token."""
+    """Measure whole models with random weights: a pass, a training step, the first token of a prompt, or one more token.
+
+    Wall time, all models and variants in turn. Needs transformers.
+    """
     choices = {
-        "runtime": words(runtime), "phase": words(phase), "micro_batch": sizes(micro_batch, "--micro-batch"),
+        "runtime": words(runtime, "--runtime"), "phase": words(phase, "--phase"), "micro_batch": sizes(micro_batch, "--micro-batch"),
         "sequence": sizes(sequence, "--sequence"), "context": sizes(context, "--context"), "num_layers": sizes(num_layers, "--num-layers"),
-        "dtype": words(dtype), "attention": words(attention), "optimizer": words(optimizer),
+        "dtype": words(dtype, "--dtype"), "attention": words(attention, "--attention"), "optimizer": words(optimizer, "--optimizer"),
     }  # fmt: skip
     points = _variants("model", models, changes, choices, rounds=rounds)
     return bench(points, flags or BenchFlags(), name="model", timeout_s=TIMEOUT_S)
@@ -85,4 +93,9 @@ def _variants(
         for model in models:
             for variant in variants:
                 shape_of(model, variant)
-    return product(kind, {**choices, "model": list(models), "changes": variants}, **fixed)
+    points = product(kind, {**choices, "model": list(models), "changes": variants}, **fixed)
+    if points and choices.get("source", ["hf"]) != ["reference"]:
+        from ..measure.hf_models import check_transformers
+
+        check_transformers()
+    return points

@@ -14,7 +14,7 @@ from ..operators.lower import lower
 from ..operators.types import Operator
 from ..workload import Workload
 from .arguments import blame_flag
-from .bench import BenchFlags, measured, predicted_gpu
+from .bench import BenchFlags, measured, named_gpu, predicted_gpu
 from .flags import OverrideFlags, WorkloadFlags, overrides
 from .models_argument import Model, load_model
 from .notes import print_notes
@@ -34,10 +34,8 @@ def bench_operators(
 
     Each runs alone in graph replay with cold operands: what they add up to leaves out the power limit of a long run and the host.
     """
-    from ..hardware.load import load_gpu
-
     flags = flags or BenchFlags()
-    named = None if flags.gpu is None else load_gpu(flags.gpu)
+    named = named_gpu(flags)
     loaded = load_model(model, overrides(override))
     asked = _workload(workload or WorkloadFlags())
     print_notes(loaded.notes)

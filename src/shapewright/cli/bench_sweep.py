@@ -10,8 +10,6 @@ from cyclopts import Parameter
 from ..measure.plan import load_plan
 from .bench import BenchFlags, bench
 
-Plan = Annotated[str, Parameter(help="A plan: blocks of points as lists, ranges and random draws.")]
-
 
 def bench_sweep(
     plan: Annotated[str, Parameter(help="A plan: blocks of points as lists, ranges and random draws.")],
@@ -19,6 +17,11 @@ def bench_sweep(
     *,
     flags: BenchFlags | None = None,
 ) -> int:
-    """Measure every point of a plan."""
+    """Measure every point of a plan.
+
+    A plan is a TOML file: [[points]] blocks with a kind and its fields as a value, a list, {from, to, step} or a random draw, and where =
+    ["n % 8 == 0"]. With --out the same command goes on where a stopped one was; Ctrl-C says what is kept. All points are in the run file;
+    the table shows the first 60.
+    """
     found = load_plan(Path(plan))
     return bench(found.points, flags or BenchFlags(), name=found.name or Path(plan).stem, timeout_s=found.timeout_s)

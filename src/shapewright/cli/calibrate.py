@@ -46,11 +46,16 @@ def calibrate(
     *, rows: RowsFiles = None, device: DeviceName = "cuda", gpu: MeasuredGpu = None, library: Library = None, seconds: Seconds = 150.0,
     seed: Seed = 0, resume: Resume = None, out: OutFile = None, print_gpu: PrintGpu = False, json: Json = False,
 ) -> None:  # fmt: skip
-    """Fit the predictor to a GPU: the one at hand, measured for two minutes, or one whose rows there are.
+    """Fit the predictor to a GPU: the one at hand, measured for --seconds, or one whose rows --from names.
+
+    Without --from it measures products, attention and memory-bound kernels on this GPU until the time is nearly over, and fits: two and a
+    half minutes in all by default.
 
     The profile is kept in your folder of profiles (SHAPEWRIGHT_PROFILES, else shapewright/profiles in XDG_DATA_HOME or ~/.local/share),
-    where explain and predict find it before the one that ships. A profile that was there before is kept beside it under a number. Rows are
-    kept in your folder of runs; a calibration that was stopped goes on with them when it is started again within a day.
+    where explain and predict find it before the one that ships. A profile that was there before is kept beside it under a number.
+
+    Rows are kept in your folder of runs (SHAPEWRIGHT_RUNS, else shapewright/runs in the same place), or in the file of --resume. After
+    Ctrl-C the same command goes on with them within a day, with --resume FILE at any time; --from FILE fits them as they are.
     """
     if print_gpu:
         from ..measure.describe import gpu_description

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -56,7 +57,7 @@ def results(
     found, num_matching, columns = _found(rows, where, select, sort, most)
     if export is not None:
         _export(rows, Path(export), where=where, select=select, sort=sort)
-        print_notes([f"{num_matching} rows are written to {export}"])
+        print_notes([f"{_counted(num_matching, 'row')} written to {export}"])
     _print(found, runs, columns, json, counts=(len(rows), num_matching))
 
 
@@ -73,8 +74,12 @@ def _print(
 
         print(to_json(results_document(found, files=names, num_rows=num_rows, num_matching=num_matching)))
         return
-    said = f"{num_rows:,} rows of {len(runs)} run{'s' if len(runs) != 1 else ''}; {num_matching:,} match, {len(found):,} shown"
+    said = f"{_counted(num_rows, 'row')} of {_counted(len(runs), 'run')}; {num_matching:,} match, {len(found):,} shown"
     print(results_text(found, counts=said, columns=columns, width=page_width()))
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def _runs(files: Sequence[str]) -> list[RunRows]:
@@ -150,4 +155,11 @@ def _export(rows: Sequence[dict[str, Any]], target: Path, *, where: str, select:
     with needs_extra("calibrate"):
         from ..measure.query import query, write_parquet
 
-        write_parquet(query(rows, where=where, select=select or "*", sort=sort), target)
+        found = query(rows, where=where, select=select or "*", sort=sort)
+        try:
+            write_parquet(found, target)
+        except OSError as error:
+            reason = os.strerror(error.errno).lower() if error.errno else str(error)
+            raise InputError(
+                f"cannot be written: {reason}", where=str(target), hint="make room, or name another file after --export"
+            ) from None

@@ -22,6 +22,12 @@ from .profile_check import check_profile
 SPREAD_EDGES_S = (6e-6, 30e-6, 300e-6)
 #: Message sizes at which the intervals of collectives change: latency, the ramp of the bandwidth, the full rate.
 COLLECTIVE_EDGES_BYTES = (65536.0, 8388608.0)
+#: Patterns of memory-bound kernels -> the kin whose rate they take in a profile that has none of theirs.
+PATTERN_STAND_INS = {
+    "gelu": "elementwise", "dropout": "elementwise", "transpose": "strided", "flat_concat": "concat", "small_gather": "gather",
+    "small_scatter": "scatter", "rms_norm": "norm", "column_sum": "reduction", "weight_gradient": "norm_backward",
+    "softmax_backward": "softmax", "warp_softmax": "softmax", "warp_softmax_backward": "softmax", "silu": "elementwise",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +107,10 @@ class MemoryRate:
     `narrow_row_bytes` share a block and have none. `unaligned` multiplies the bandwidth of rows that do not end on whole lines of 128
     bytes; rows whose footprint on all SMs nears `reread_fill` of the L2 are read `reread` times more. `l2_share` of the datasheet
     bandwidth is reached by operands that stay in the L2 between repetitions (0: not known), which those up to `l2_fill` of it do.
-    `sharpness` is that of the norm that joins SM and DRAM time.
+    `sharpness` is that of the norm that joins SM and DRAM time. A kernel that fills the SMs takes `ramp_s` more than the smallest, half of
+    it at `ramp_bytes`. Where `row_bytes_per_clock` is known, a row takes `row_s` and its bytes at that rate, and each further row of an SM
+    `row_s` / `rows_per_sm` and its bytes at `bytes_per_clock`. Blocks that walk down the rows take `walk_s` more for each, of
+    `walk_rows` at most (0: of all).
     """
 
     bandwidth_share: float
@@ -118,6 +127,11 @@ class MemoryRate:
     l2_share: float = 0.0
     l2_fill: float = 0.5
     sharpness: float = 64.0
+    ramp_s: float = 0.0
+    ramp_bytes: float = 1e6
+    row_bytes_per_clock: float = 0.0
+    walk_s: float = 0.0
+    walk_rows: float = 0.0
     num_rows: int = 0
     """Measured rows that it was fitted to; 0: a median, or carried over."""
     longest_s: float = 0.0
@@ -141,14 +155,15 @@ class HeadRate:
 class FlashKernel:
     """A fused attention kernel, forward, as `predict/attention_model.py` times it; shares and rates are of the datasheet's.
 
-    `use` is what it was fitted for: `prefill` (causal), `encoder` (every key visible), `decode` (one new token). `packs_heads` puts the
+    `use` is what it was fitted for: `prefill` (causal), `encoder` (every key visible), `decode` (one new token), `backward` (whose FLOPs
+    are 2.5 times those of the forward pass; `append_share` is then that of the kernels around it). `packs_heads` puts the
     heads that share keys into one block, `can_split` spreads the keys of a block over idle SMs, `skips_window` leaves out keys that a
     window hides. `l2_fill` is the share of the L2 up to which operands stay in it from one repetition to the next; `append_share` the time
     of the new k and v read and written once more, as serving frameworks do inside the call, per time at the full bandwidth.
     """
 
     library: str
-    use: Literal["prefill", "encoder", "decode"]
+    use: Literal["prefill", "encoder", "decode", "backward"]
     head_dim: int
     is_windowed: bool
     tile_q: int
@@ -178,6 +193,8 @@ class FlashKernel:
     """Measured rows that it was fitted to; 0: carried over from `origin`."""
     longest_s: float = 0.0
     """The longest time that was fitted."""
+    smallest_head: int = 0
+    """Smallest head size that was fitted, padded to `head_dim`; 0: `head_dim` alone."""
     origin: str = ""
     spreads: tuple[Spread, ...] = ()
     """Intervals by predicted time, parted at `SPREAD_EDGES_S`; from calls kept out of the fit."""
@@ -187,8 +204,9 @@ class FlashKernel:
 class AttentionRate:
     """Flash attention. A head of another size runs as the next larger one does, padded.
 
-    Forward: `kernels`, those of the library that is assumed first. Backward: `heads`, `bandwidth_share`, `tile_q` rows of queries a block,
-    and `fixed_s` a call. `dropout_forward`, `dropout_backward` multiply the time where scores are dropped.
+    `kernels`, those of the library that is assumed first. Where none is of use `backward`, that pass goes by `heads`, `bandwidth_share`,
+    `tile_q` rows of queries a block, and `fixed_s` a call. `dropout_forward` and `dropout_backward` multiply the time where scores are
+    dropped.
     """
 
     heads: tuple[HeadRate, ...]
@@ -199,6 +217,8 @@ class AttentionRate:
     tile_q: int
     is_backward_measured: bool
     kernels: tuple[FlashKernel, ...]
+    odd_library: str = ""
+    """Whose kernels run heads off the grid of 8 elements, which torch pads and cuts again in kernels of their own; empty: as the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,7 +309,7 @@ def _profile(data: Mapping[str, Any]) -> Profile:
         provenance=data["provenance"],
         sources=tuple(data["sources"]),
         menus=menus,
-        memory={name: MemoryRate(**_with_spreads(rate)) for name, rate in data["memory"].items()},
+        memory=_memory(data["memory"]),
         attention=_attention(data["attention"]),
         collectives=_collectives(data["collectives"]),
         fitted_dtypes=tuple(data["fitted_dtypes"]),
@@ -300,6 +320,12 @@ def _profile(data: Mapping[str, Any]) -> Profile:
         accuracy=data.get("accuracy", {}),
         notes=tuple(data.get("notes", ())),
     )
+
+
+def _memory(data: Mapping[str, Any]) -> dict[str, MemoryRate]:
+    """Rates by pattern; what is lacking is as its kin."""
+    rates = {name: MemoryRate(**_with_spreads(rate)) for name, rate in data.items()}
+    return {**{name: rates[kin] for name, kin in PATTERN_STAND_INS.items() if kin in rates}, **rates}
 
 
 def _attention(data: Mapping[str, Any]) -> AttentionRate:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ..errors import InputError, ShapewrightError
 from .executor import Summary, execute
@@ -45,20 +46,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print(f"interrupted; what was measured is kept, go on with: python -m shapewright.measure {' '.join(given)}", file=sys.stderr)
+        print(f"interrupted; what was measured is kept, go on with: python -m shapewright.measure {shlex.join(given)}", file=sys.stderr)
         return INTERRUPTED
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says a usage error in one line, as every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(message, hint=f"see `{self.prog} --help`")
+
+
 def _options(arguments: Sequence[str]) -> Options:
-    parser = argparse.ArgumentParser(
-        prog="python -m shapewright.measure", description="Measure the points of a plan and keep them as rows."
-    )
+    description = "Measure the points of a plan and keep them as rows. The same command goes on where a stopped one was."
+    parser = _Parser(prog="python -m shapewright.measure", description=description, allow_abbrev=False)
     parser.add_argument("plan", type=Path, metavar="PLAN.toml", help="which points to measure")
     parser.add_argument(
-        "--out", type=Path, metavar="RUN.jsonl", help="where rows are kept; a run that is there goes on (default: the runs folder)"
+        "--out",
+        type=Path,
+        metavar="RUN.jsonl",
+        help="where rows are kept; a run that is there goes on (default: NAME_OF_THE_PLAN.jsonl in the folder of runs, which is "
+        "SHAPEWRIGHT_RUNS, else shapewright/runs in XDG_DATA_HOME or ~/.local/share)",
     )
     parser.add_argument("--device", default="cuda", help="cuda, cuda:N or cpu (default: cuda)")
-    parser.add_argument("--time-limit", type=float, metavar="SECONDS", dest="time_limit_s", help="end after the point at hand then")
+    parser.add_argument(
+        "--time-limit",
+        type=float,
+        metavar="SECONDS",
+        dest="time_limit_s",
+        help="seconds after which no further point is started (default: none)",
+    )
     parser.add_argument("--retry-failed", action="store_true", help="measure points again whose row is not ok")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     options = Options(**vars(parser.parse_args(arguments)))

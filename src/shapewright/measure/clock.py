@@ -36,7 +36,7 @@ GROWTH = 1.2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Protocol:
-    """How often a call is repeated: the text of DESIGN in numbers."""
+    """How often a call is repeated, and for how long."""
 
     replay_s: float = 2e-3
     max_calls: int = 200
@@ -288,7 +288,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     text = str(error).lower()
-    return "out of memory" in text or "can't allocate memory" in text or "cublas_status_alloc_failed" in text
+    return "out of memory" in text or "can't allocate memory" in text or "blas_status_alloc_failed" in text
 
 
 def _is_capture_fault(error: BaseException) -> bool:

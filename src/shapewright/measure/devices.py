@@ -7,6 +7,7 @@ and the reasons for a lowered clock, before and after each point; it is empty wh
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import os
@@ -190,10 +191,24 @@ class Card:
 
 
 def _card_handle(nvml: Any, index: int) -> Any:
-    """NVML counts all cards, torch those of CUDA_VISIBLE_DEVICES, which names them by number or by UUID (cards, or MIG parts of them)."""
+    """NVML counts all cards in the order of their slots, torch those of CUDA_VISIBLE_DEVICES (numbers, or UUIDs of cards or of MIG parts of
+    them) with the fastest first: only the UUID that torch tells is the same for both."""
     visible = [each.strip() for each in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if each.strip()]
     named = visible[index] if index < len(visible) else str(index)
-    return nvml.nvmlDeviceGetHandleByIndex(int(named)) if named.isdigit() else nvml.nvmlDeviceGetHandleByUUID(named)
+    if not named.isdigit():
+        return nvml.nvmlDeviceGetHandleByUUID(named)
+    uuid = _uuid(index)
+    if uuid:
+        with contextlib.suppress(nvml.NVMLError):
+            return nvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
+    return nvml.nvmlDeviceGetHandleByIndex(int(named))
+
+
+def _uuid(index: int) -> str:
+    """UUID of torch's GPU `index`; "" where torch does not tell."""
+    import torch
+
+    return str(getattr(torch.cuda.get_device_properties(index), "uuid", ""))
 
 
 def state_row(before: dict[str, Value], after: dict[str, Value]) -> dict[str, Value]:

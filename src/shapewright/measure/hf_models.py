@@ -19,10 +19,15 @@ from .hf_fields import Recipe
 from .operands import torch_dtype
 
 
-def require_transformers() -> Any:
-    """transformers, or the error that names it."""
+def check_transformers() -> None:
+    """The error that names transformers where they are missing; imports nothing."""
     if importlib.util.find_spec("transformers") is None:
         raise MissingError("Hugging Face models need transformers", hint="pip install transformers, or measure with source reference")
+
+
+def require_transformers() -> Any:
+    """transformers, or the error that names it."""
+    check_transformers()
     import transformers
 
     transformers.logging.set_verbosity_error()

@@ -33,7 +33,7 @@ RESERVED_SHARE = 0.6
 MAX_ERROR_CHARACTERS = 300
 #: Errors after which nothing more can be run in the process.
 _POISON = (
-    "illegal memory access", "device-side assert", "unspecified launch failure", "cublas_status_execution_failed", "misaligned address",
+    "illegal memory access", "device-side assert", "unspecified launch failure", "blas_status_execution_failed", "misaligned address",
     "illegal instruction", "illegal address", "uncorrectable", "hardware stack error", "hsa_status_error", "launch timed out",
 )  # fmt: skip
 
@@ -120,12 +120,11 @@ class Worker:
     def _in_turn(self, points: Sequence[Point], first: int) -> list[int]:
         """Send rows of points measured together, the first of which has the index `first`; those of several that failed so come back."""
         self.channel.send({"started": first, "together": len(points)})
-        before = self.bench.card.state()
         try:
             outcomes = measure(points, self.bench)
         except Exception as error:
             outcomes = [Outcome(columns={}, error=error)] * len(points)
-        shared = {"num_interleaved": len(points), **state_row(before, self.bench.card.state()), "at": now()}
+        shared = {"num_interleaved": len(points), "at": now()}
         alone = []
         for index, outcome in enumerate(outcomes):
             columns = {"status": "ok", **shared, **outcome.columns} if outcome.error is None else self._failure(outcome.error)
@@ -140,10 +139,10 @@ class Worker:
         """Result columns of a plain point, and its call where the profile may keep it."""
         columns, call = self._tried(point, with_kernels)
         if columns["status"] == "out_of_memory":
-            had_kept = bool(self._kept)
             self._name_kernels()
             self._tidy(is_full=True)
-            if had_kept:  # the memory that kept calls held may be what was missing
+            # What calls kept for the profile and graphs of points before held may be what was missing: a capture frees nothing by itself.
+            if self.bench.device.is_gpu:
                 columns, call = self._tried(point, with_kernels)
                 self._tidy(is_full=columns["status"] != "ok")
         return columns, call
@@ -178,15 +177,17 @@ class Worker:
             return
         kept, self._kept, self._kept_bytes = self._kept, [], 0
         try:
-            calls = [_as_measured(each.point, each.call or prepare(each.point, self.bench).calls[0]) for each in kept]
+            calls = [each.call or prepare(each.point, self.bench).calls[0] for each in kept]
             names = dict(zip((each.index for each in kept), kernel_names(calls, self.bench.device), strict=True))
         except Exception as error:
             names = {}
-            print(f"kernels stay unnamed: {one_line(error)}", file=sys.stderr)
-        calls = []
+            text = one_line(error)
+            print(f"kernels stay unnamed: {text}", file=sys.stderr)
+            if not clocks.is_out_of_memory(error) and is_poisoned(text, self.bench.device):  # else the next point would be blamed
+                raise PoisonedError(text) from None
+        kept, calls = [], []
         self.channel.send({"kernels": {index: name for index, name in names.items() if name}})
-        gc.collect()
-        self._state = (0.0, {})
+        self._tidy()
 
     def _failure(self, error: BaseException) -> Columns:
         """Result columns of a failed point; raises where the context is lost."""
@@ -216,12 +217,18 @@ class Worker:
         return state
 
     def _tidy(self, is_full: bool = False) -> None:
-        """Collect garbage, and give back device memory that nothing uses where there is much of it."""
+        """Collect garbage, and give back device memory that nothing uses where there is much of it.
+
+        An allocator that gives nothing back (torch before 2.12 after a capture that failed) is of no more use: a new process is.
+        """
         gc.collect()
         device = self.bench.device
-        if is_full or (device.is_gpu and _reserved_bytes() > RESERVED_SHARE * device.memory_bytes):
-            device.empty_cache()
         self._state = (0.0, {})
+        if is_full or (device.is_gpu and _reserved_bytes() > RESERVED_SHARE * device.memory_bytes):
+            try:
+                device.empty_cache()
+            except RuntimeError as error:
+                raise PoisonedError(one_line(error)) from None
 
 
 def one_line(error: BaseException) -> str:
@@ -250,17 +257,6 @@ def is_poisoned(text: str, device: Device) -> bool:
 def _is_compiled(point: Point) -> bool:
     """Compiled calls are profiled at once: compiling the next point throws their code away."""
     return getattr(point, "runtime", "eager") == "compiled"
-
-
-def _as_measured(point: Point, call: Call) -> Call:
-    """The call with the process-wide precision that its point was measured with: preparing another point may have changed it."""
-    import torch
-
-    def run() -> object:
-        torch.backends.cuda.matmul.allow_tf32 = getattr(point, "dtype", "") == "tf32"
-        return call()
-
-    return run
 
 
 def _reserved_bytes() -> int:

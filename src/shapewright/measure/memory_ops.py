@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from ..dtypes import load_dtype
 from ..errors import InputError, unknown_name
+from ..operators.embedding import SMALL_INDEX, gather_of
 from ..operators.scope import FP32_BYTES, INDEX_BYTES, MASK_BYTES, Kernel, chain
 from ..operators.types import MemoryChain, MemoryPass, Pattern
 from .points import MemoryPoint
@@ -24,6 +25,8 @@ from .points import MemoryPoint
 VOCABULARY = 32768
 #: Small kernels that sort the tokens before the gradient of a table is added up, and the bytes that they move for each token.
 SORT_KERNELS, SORT_BYTES = 20, 16
+#: Longest row of a softmax that a warp takes.
+WARP_ROW_BYTES = 4096
 #: Patterns without an operation in PyTorch: kernels of serving frameworks, and what another kind of point measures.
 ELSEWHERE: tuple[Pattern, ...] = ("row_norm", "row_layer_norm", "row_activation", "optimizer")
 
@@ -112,23 +115,26 @@ def _rotary(s: Sizes) -> list[Kernel]:
 
 
 def _rotary_backward(s: Sizes) -> list[Kernel]:
-    """Gradients of both products; each half is written into zeros and added up."""
+    """Gradients of both products; each half is written into zeros and added up. cos and sin have gradients here, which no model asks for:
+    a product each, added up over the heads."""
     one: Kernel = ("strided", s.size, s.size)
     half: list[Kernel] = [("fill", 0, s.size), ("strided", s.size / 2, s.size / 2)]
     add: Kernel = ("elementwise", 2 * s.size, s.size)
-    return [one, ("strided", s.size / 2, s.size / 2), *half, *half, add, one, add]
+    angles: list[Kernel] = [("strided", 2 * s.size, s.size), ("reduction", s.size, 0)] * 2
+    return [one, ("strided", s.size / 2, s.size / 2), *half, *half, add, one, add, *angles]
 
 
 def _cross_entropy(s: Sizes) -> list[Kernel]:
     """Logits to fp32, log-softmax, the label's."""
     up: list[Kernel] = [] if s.size == FP32_BYTES else [("upcast", s.size, 4)]
-    return [*up, ("softmax", 4, 4), _pick(s)]
+    return [*up, ("warp_softmax" if s.width * FP32_BYTES <= WARP_ROW_BYTES else "softmax", 4, 4), _pick(s)]
 
 
 def _cross_entropy_backward(s: Sizes) -> list[Kernel]:
     """Zeros, -1 at the labels, gradient of the log-softmax, back to the dtype."""
     down: list[Kernel] = [] if s.size == FP32_BYTES else [("elementwise", 4, s.size)]
-    return [("fill", 0, 4), _pick(s), ("softmax", 8, 4), *down]
+    own: Pattern = "warp_softmax_backward" if s.width * FP32_BYTES <= WARP_ROW_BYTES else "softmax_backward"
+    return [("fill", 0, 4), _pick(s), (own, 8, 4), *down]
 
 
 def _pick(s: Sizes) -> Kernel:
@@ -145,11 +151,35 @@ def _embedding_backward(s: Sizes) -> list[Kernel]:
 
 def _norm_backward(s: Sizes) -> list[Kernel]:
     """The input's gradient, then the weight's."""
-    return [("norm_backward", 2 * s.size, s.size), ("norm_backward", 2 * s.size, 0)]
+    return [("norm_backward", 2 * s.size, s.size), ("weight_gradient", 2 * s.size, 0)]
 
 
 def _fused_norm_backward(s: Sizes) -> list[Kernel]:
-    return [("elementwise", 2 * s.size, s.size), ("norm_backward", 2 * s.size, 0)]
+    return [("elementwise", 2 * s.size, s.size), ("weight_gradient", 2 * s.size, 0)]
+
+
+def _look_up(s: Sizes) -> list[Kernel]:
+    return [(gather_of(s.rows), s.size, s.size)]
+
+
+def _index_add(s: Sizes) -> list[Kernel]:
+    return [("small_scatter" if s.rows <= SMALL_INDEX else "scatter", 2 * s.size, s.size)]
+
+
+def _softmax(s: Sizes) -> list[Kernel]:
+    """A warp takes a row of up to 2,048 16-bit elements (4 KB), a block a longer one."""
+    return [("warp_softmax" if s.width * s.size <= WARP_ROW_BYTES else "softmax", s.size, s.size)]
+
+
+def _softmax_backward(s: Sizes) -> list[Kernel]:
+    """Gradient times result, and the sum of it taken off: two kernels, autograd's product and the softmax's own."""
+    own: Pattern = "warp_softmax_backward" if s.width * s.size <= WARP_ROW_BYTES else "softmax_backward"
+    return [("elementwise", 2 * s.size, s.size), (own, 2 * s.size, s.size)]
+
+
+def _transpose(s: Sizes) -> list[Kernel]:
+    """A whole matrix; one of few rows is written in nearly whole lines."""
+    return [("transpose" if s.rows > SMALL_INDEX else "strided", s.size, s.size)]
 
 
 def _product_with_column(s: Sizes) -> list[Kernel]:
@@ -163,17 +193,18 @@ _POINTWISE = {
     "mul": MemoryOp(forward=_tensors(2), backward=_tensors(2, 2)),
     "mul_weight": MemoryOp(forward=_one("strided")),
     "mul_column": MemoryOp(forward=_product_with_column),
-    "gelu": MemoryOp(forward=_tensors(1), backward=_tensors(2)),
+    "gelu": MemoryOp(forward=_one("gelu"), backward=_one("gelu", 2)),
     "gelu_new": MemoryOp(
         forward=_tensors(*_GELU_NEW[0]), backward=_tensors(*_GELU_NEW[1]), compiled=_tensors(1), compiled_backward=_tensors(2)
     ),
-    "silu": MemoryOp(forward=_tensors(1), backward=_tensors(2)),
+    "silu": MemoryOp(forward=_one("silu"), backward=_tensors(2)),
     "silu_mul": MemoryOp(
-        forward=_tensors(1, 2), backward=_tensors(2, 2, 2), compiled=_tensors(2), compiled_backward=_one("elementwise", 3, 2)
+        forward=lambda s: [("silu", s.size, s.size), *_tensors(2)(s)], backward=_tensors(2, 2, 2), compiled=_tensors(2),
+        compiled_backward=_one("elementwise", 3, 2),
     ),
     "relu": MemoryOp(forward=_tensors(1), backward=_tensors(2)),
     "dropout": MemoryOp(
-        forward=lambda s: [("elementwise", s.size, s.size + MASK_BYTES)], backward=lambda s: [("elementwise", s.size + MASK_BYTES, s.size)]
+        forward=lambda s: [("dropout", s.size, s.size + MASK_BYTES)], backward=lambda s: [("elementwise", s.size + MASK_BYTES, s.size)]
     ),
     "to_fp32": MemoryOp(forward=lambda s: [("upcast", s.size, FP32_BYTES)]),
     "to_half": MemoryOp(forward=lambda s: [("elementwise", FP32_BYTES, s.size)]),
@@ -183,14 +214,14 @@ _POINTWISE = {
 _MOVED = {
     "copy": MemoryOp(forward=_one("copy")),
     "fill": MemoryOp(forward=_one("fill", 0)),
-    "transpose_copy": MemoryOp(forward=_one("strided")),
+    "transpose_copy": MemoryOp(forward=_transpose),
     "heads_copy": MemoryOp(forward=_one("strided")),
-    "cat": MemoryOp(forward=_one("concat")),
+    "cat": MemoryOp(forward=_one("flat_concat")),
     "rotary": MemoryOp(
         forward=_rotary, backward=_rotary_backward, compiled=_one("elementwise"), compiled_backward=_one("elementwise")
     ),
-    "embedding": MemoryOp(forward=_one("gather"), backward=_embedding_backward),
-    "index_add": MemoryOp(forward=_one("scatter", 2)),
+    "embedding": MemoryOp(forward=_look_up, backward=_embedding_backward, by_rows=True),
+    "index_add": MemoryOp(forward=_index_add, by_rows=True),
 }  # fmt: skip
 _BY_ROWS = {
     "layer_norm": MemoryOp(
@@ -199,14 +230,14 @@ _BY_ROWS = {
     "rms_norm": MemoryOp(
         forward=_rms_norm, backward=_rms_norm_backward, compiled=_one("elementwise"), compiled_backward=_fused_norm_backward, by_rows=True
     ),
-    "rms_norm_fused": MemoryOp(forward=_one("norm"), backward=_norm_backward, by_rows=True),
-    "softmax": MemoryOp(forward=_one("softmax"), backward=_one("softmax", 2), by_rows=True),
+    "rms_norm_fused": MemoryOp(forward=_one("rms_norm"), backward=_norm_backward, by_rows=True),
+    "softmax": MemoryOp(forward=_softmax, backward=_softmax_backward, by_rows=True),
     "cross_entropy": MemoryOp(
         forward=_cross_entropy, backward=_cross_entropy_backward, compiled=_one("softmax", 1, 0), compiled_backward=_one("elementwise"),
         by_rows=True,
     ),
     "mean_rows": MemoryOp(forward=lambda s: [("reduction", s.size, s.size * s.per_row)]),
-    "sum_columns": MemoryOp(forward=lambda s: [("reduction", s.size, s.size * s.per_column)]),
+    "sum_columns": MemoryOp(forward=lambda s: [("column_sum", s.size, s.size * s.per_column)], by_rows=True),
 }  # fmt: skip
 #: Every operation by name.
 MEMORY_OPS: dict[str, MemoryOp] = _POINTWISE | _MOVED | _BY_ROWS

@@ -4,7 +4,7 @@
 says why. `works_of(point)`: the work that a point measures, for whoever predicts it.
 
 - products: `mm`, or `bmm` where there is a batch; experts are one `bmm` of the mean rows of those visited, or a loop of `mm`
-- attention: the `flash` backend, or another one by name
+- attention: SDPA as torch chooses, or one backend by name
 - kernels bound by memory: for each the operation of the same pattern whose share of reads is nearest, as large as its bytes say
 - the optimizer: fp32 AdamW, which moves 28 bytes a parameter as mixed precision does, in parts of at most `MAX_PARAMS`
 """
@@ -12,6 +12,7 @@ says why. `works_of(point)`: the work that a point measures, for whoever predict
 from __future__ import annotations
 
 from ..dtypes import load_dtype
+from ..operators.optimizer import launches_of
 from ..operators.scope import FP32_BYTES, MASK_BYTES, Kernel, chain, chains
 from ..operators.types import (
     Collective,
@@ -39,11 +40,17 @@ from .points import (
 
 #: Operations that stand for a pattern.
 STANDS_FOR: dict[Pattern, tuple[str, ...]] = {
-    "elementwise": ("add", "gelu", "dropout"), "strided": ("heads_copy", "mul_weight"), "broadcast": ("mul_column",),
+    "elementwise": ("add", "relu"), "gelu": ("gelu",), "silu": ("silu",), "dropout": ("dropout",),
+    "strided": ("heads_copy", "mul_weight"), "broadcast": ("mul_column",),
     "upcast": ("to_fp32",), "concat": ("cat",), "norm": ("layer_norm",), "norm_backward": ("layer_norm",), "softmax": ("softmax",),
     "reduction": ("sum_columns",), "gather": ("embedding",), "scatter": ("index_add",), "fill": ("fill",), "copy": ("copy",),
-    "power": ("pow",), "tensor_power": ("pow_tensor",),
+    "power": ("pow",), "tensor_power": ("pow_tensor",), "transpose": ("transpose_copy",), "flat_concat": ("cat",),
+    "small_gather": ("embedding",), "small_scatter": ("index_add",), "rms_norm": ("rms_norm_fused",), "column_sum": ("sum_columns",),
+    "weight_gradient": ("layer_norm",), "softmax_backward": ("softmax",), "warp_softmax": ("softmax",),
+    "warp_softmax_backward": ("softmax",),
 }  # fmt: skip
+#: Patterns that only gradients have: their operations are run backward.
+OF_BACKWARD: tuple[Pattern, ...] = ("norm_backward", "weight_gradient", "softmax_backward", "warp_softmax_backward")
 #: Width of a row, in elements, where the operator does not say how many rows it has.
 WIDTH = 4096
 #: Parameters of one optimizer point: 16 bytes each stay within 9 GB.
@@ -54,7 +61,7 @@ STEP_BYTES = 28
 STEP_READS, STEP_WRITES = 4, 3
 
 
-def points_of(operator: Operator, *, dtype: str = "bf16", backend: AttentionBackend = "flash") -> tuple[Point, ...]:
+def points_of(operator: Operator, *, dtype: str = "bf16", backend: AttentionBackend = "sdpa") -> tuple[Point, ...]:
     """Points whose times add up to one call; `dtype` is that of activations, which memory-bound work does not name."""
     work = operator.work
     if why_not(operator):
@@ -100,7 +107,13 @@ def works_of(point: Point) -> tuple[Work, ...]:
         return (work_of(point),)
     if isinstance(point, OptimizerPoint):
         size = float(load_dtype(point.dtype).size_bytes * point.num_params)
-        return (MemoryPass(pattern="optimizer", read_bytes=STEP_READS * size, written_bytes=STEP_WRITES * size),)
+        launches, chunks = launches_of(point.num_params, point.num_tensors)
+        return (
+            MemoryPass(
+                pattern="optimizer", read_bytes=STEP_READS * size, written_bytes=STEP_WRITES * size, num_kernels=launches,
+                rows=chunks / launches,
+            ),
+        )  # fmt: skip
     if isinstance(point, CollectivePoint):
         return (Collective(name=point.name, message_bytes=float(point.message_bytes), group_size=point.group_size),)
     return ()
@@ -145,14 +158,14 @@ def _memory(work: MemoryPass, size: int, dtype: str) -> tuple[Point, ...]:
     count = max(1, round(rows) if rows else elements // WIDTH)
     width = max(1, round(elements / count))
     width += width % 2 if name == "cat" else 0
-    is_backward = work.pattern == "norm_backward"
+    is_backward = work.pattern in OF_BACKWARD
     return (MemoryPoint(op=name, rows=count, width=width, dtype=dtype, is_backward=is_backward),) * work.num_kernels
 
 
 def _kernels(op: str, pattern: Pattern, dtype: str) -> list[Kernel]:
     """What the operation runs in the direction that its pattern belongs to."""
     found = MEMORY_OPS[op]
-    run = found.backward if pattern == "norm_backward" else found.forward
+    run = found.backward if pattern in OF_BACKWARD else found.forward
     assert run is not None
     return run(Sizes(size=load_dtype(dtype).size_bytes, rows=WIDTH, width=WIDTH))
 
@@ -203,7 +216,9 @@ def _unfused_backward(point: AttentionPoint) -> tuple[Work, ...]:
     middle: list[Kernel] = [("elementwise", size + MASK_BYTES, size)] if point.has_dropout else []
     if size != FP32_BYTES:
         middle.append(("upcast", size, 4))
-    middle.append(("softmax", 8, 4))
+    # autograd multiplies gradient and result in a kernel of its own before the softmax's.
+    middle.append(("elementwise", 8, 4))
+    middle.append(("softmax_backward", 8, 4))
     if size != FP32_BYTES:
         middle.append(("elementwise", 4, size))
     rows = point.batch * point.num_heads * d

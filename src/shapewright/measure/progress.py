@@ -1,6 +1,7 @@
 """How far a sweep is: counts of points, points a second, seconds to go; and one line on stderr that shows it.
 
-On a terminal the line is rewritten several times a second; elsewhere (a log) a new one is printed every ten seconds.
+On a terminal the line is rewritten several times a second; elsewhere (a log) a new one is printed every ten seconds, the first after ten:
+a sweep of seconds leaves none.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class ProgressLine:
     def __init__(self, target: TextIO | None = None) -> None:
         self._target = sys.stderr if target is None else target
         self._is_terminal = self._target.isatty()
-        self._last_s, self._width = 0.0, 0
+        self._last_s, self._width = 0.0 if self._is_terminal else time.monotonic(), 0
 
     def show(self, progress: Progress) -> None:
         """Print, if it is time."""

@@ -13,6 +13,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from ..errors import InputError
 TABLE = "rows"
 #: Longer texts are no conditions that a person wrote.
 MAX_TEXT = 10_000
+_EXAMPLES = ('for example --select m,n,k,time_s --sort "time_s desc"', "for example --where \"n % 8 = 0 AND status = 'ok'\"")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +54,20 @@ def query(rows: Sequence[Mapping[str, Any]], *, select: str = "*", where: str = 
         flag, text = ("--select", select) if not sort else ("--select or --sort", f"{select} {sort}")
         answer = _one(connection, f"SELECT {select}\n FROM {TABLE}{condition}{order}{last}", flag, text)
         columns = tuple(each[0] for each in answer.description or ())
-        return Found(columns=columns, rows=answer.fetchall(), num_matching=int(count[0]) if count else 0)
+        return Found(
+            columns=columns, rows=[tuple(map(_plain, row)) for row in answer.fetchall()], num_matching=int(count[0]) if count else 0
+        )
+
+
+def _plain(value: Any) -> Any:
+    """A value of SQL as one of JSON's types: decimals as floats, dates and the like as text; inf and nan stay."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, dict):
+        return {str(name): _plain(each) for name, each in value.items()}
+    return float(value) if isinstance(value, Decimal) else str(value)
 
 
 def _one(connection: Any, statement: str, flag: str, text: str) -> Any:
@@ -67,17 +82,17 @@ def _one(connection: Any, statement: str, flag: str, text: str) -> Any:
             raise InputError(f"{flag} holds more than one statement", hint="give one SQL expression, such as n % 8 = 0")
         return connection.execute(statements[0])
     except duckdb.Error as error:
-        raise InputError(f"{flag} is no SQL that the rows answer: {_first_line(error)}", hint=_hint(error)) from None
+        raise InputError(f"{flag} is no SQL that the rows answer: {_first_line(error)}", hint=_hint(error, flag)) from None
 
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0][:200]
 
 
-def _hint(error: Exception) -> str:
+def _hint(error: Exception, flag: str) -> str:
     """What duckdb offers instead, else an example."""
     near = [line.partition(":")[2].strip() for line in str(error).splitlines() if line.startswith("Candidate bindings")]
-    return f"did you mean {near[0][:100]}?" if near and near[0] else "for example --where \"n % 8 = 0 AND status = 'ok'\""
+    return f"did you mean {near[0][:100]}?" if near and near[0] else _EXAMPLES[flag == "--where"]
 
 
 def _fill(connection: Any, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -66,12 +66,11 @@ def read_run(path: Path | str) -> RunRows:
 
 def _first_lines(source: Any) -> Iterator[Line]:
     """Lines of an open file up to where it, or the packed stream, breaks off."""
-    first = source.readline(MAX_HEADER_BYTES)
-    if len(first) == MAX_HEADER_BYTES:  # no text: not to be held in memory as one line
-        return
-    source.seek(0)
     number = 0
     try:
+        if len(source.readline(MAX_HEADER_BYTES)) == MAX_HEADER_BYTES:  # no text: not to be held in memory as one line
+            return
+        source.seek(0)
         for line in lines_of(source):
             number = line.number
             yield line

@@ -11,6 +11,7 @@ A row counts once `append` returned: it is on the disk then. Errors are `InputEr
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -44,26 +45,33 @@ def runs_folder() -> Path | None:
 class Run:
     """A run file that is open for writing; made by `Run.open`."""
 
-    def __init__(self, path: Path, descriptor: int) -> None:
-        self.path = path
+    def __init__(self, path: Path, descriptor: int, *, is_new: bool = False) -> None:
+        self.path, self._is_new = path, is_new
         self.statuses: dict[DoneKey, str] = {}
         """Status of every point in the file (the last one of a point that was measured again), by its key and GPU."""
         self.repaired: str | None = None
         """What was found broken when the file was opened, and what was done about it."""
         self._descriptor, self._length, self._num_rows, self._gpu = descriptor, 0, 0, ""
+        self._is_locked = False
 
     @classmethod
     def open(cls, path: Path | str) -> Run:
         """The run in the file `path`, created with its folder where it is not there; locked until it is closed."""
         path = Path(path)
-        run = cls(path, _opened(path))
-        try:
-            _lock(run._descriptor, path)
-            run._load()
-        except BaseException:
-            run.close()
-            raise
-        return run
+        while True:
+            descriptor, is_new = _opened(path)
+            run = cls(path, descriptor, is_new=is_new)
+            try:
+                _lock(descriptor, path)
+                if not os.fstat(descriptor).st_nlink:  # its maker removed it between our opening and our locking
+                    run.close()
+                    continue
+                run._is_locked = True
+                run._load()
+            except BaseException:
+                run.close()
+                raise
+            return run
 
     @property
     def done(self) -> AbstractSet[DoneKey]:
@@ -82,10 +90,13 @@ class Run:
             self._count(row, self._gpu)
 
     def close(self) -> None:
-        """Unlock and close the file; rows are safe already."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        """Unlock and close the file; rows are safe already. One that was made here and got nothing is removed."""
+        if self._descriptor < 0:
+            return
+        if self._is_new and self._is_locked:
+            _remove_empty(self.path, self._descriptor)
+        os.close(self._descriptor)
+        self._descriptor = -1
 
     def __enter__(self) -> Self:
         return self
@@ -184,8 +195,8 @@ class Run:
             self.repaired = f"{self.repaired}; {note}" if self.repaired else note
 
 
-def _opened(path: Path) -> int:
-    """A descriptor that appends to `path`."""
+def _opened(path: Path) -> tuple[int, bool]:
+    """A descriptor that appends to `path`, and whether the file was made for it."""
     if path.suffix.lower() == ".gz":
         raise InputError("is a packed file", where=str(path), hint="unpack it, or write to a new .jsonl file")
     flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
@@ -194,16 +205,24 @@ def _opened(path: Path) -> int:
             raise InputError("is no regular file", where=str(path), hint="name a .jsonl file, new or of a run")
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            return os.open(path, flags)
+            return os.open(path, flags), False
         except FileNotFoundError:
             descriptor = os.open(path, flags | os.O_CREAT, 0o644)
             _sync_folder(path.parent)
-            return descriptor
+            return descriptor, True
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         reason = (getattr(error, "strerror", None) or str(error)).lower()
         raise InputError(f"cannot be opened for writing: {reason}", where=str(path), hint="name another file") from None
+
+
+def _remove_empty(path: Path, descriptor: int) -> None:
+    """Remove the file if it is empty and still the one at `path` (not a link of the user's to it)."""
+    found = os.fstat(descriptor)
+    with contextlib.suppress(OSError):
+        if not found.st_size and os.path.samestat(found, path.lstat()):
+            path.unlink()
 
 
 def _lock(descriptor: int, path: Path) -> None:

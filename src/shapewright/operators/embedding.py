@@ -12,10 +12,17 @@ from .parallel import reduce_output
 from .pointwise import dropout
 from .positions import rotary_table
 from .scope import Scope, Unit, chain, chains
-from .types import MemoryPass
+from .types import MemoryPass, Pattern
 
+#: Indices up to which PyTorch gives a whole block to each in turn (aten/src/ATen/native/cuda/Indexing.cu): decoding goes this way.
+SMALL_INDEX = 16
 #: Small kernels that sort and segment the token numbers before `embedding_dense_backward` adds rows up.
 _SORT_KERNELS = 20
+
+
+def gather_of(tokens: float) -> Pattern:
+    """How a look-up of so many rows walks memory."""
+    return "small_gather" if tokens <= SMALL_INDEX else "gather"
 
 
 def embedding_units(scope: Scope) -> tuple[Unit, ...]:
@@ -54,7 +61,7 @@ def _gather(scope: Scope, name: str, *, rows: int, width: int) -> Unit:
     return scope.unit(
         name,
         "embedding",
-        chain(elements, ("gather", size, size)),
+        chain(elements, (gather_of(scope.tokens), size, size), rows=scope.tokens),
         backward,
         num_params=scope.num_params(name),
         local_params=local_rows * width,

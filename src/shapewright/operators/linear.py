@@ -51,6 +51,6 @@ def _backward(scope: Scope, name: str, work: Gemm, *, has_bias: bool) -> tuple[O
         scope.operator(f"{name}_wgrad", "gemm", wgrad, "backward"),
     ]
     if has_bias:
-        total = chain(m * n, ("reduction", scope.size, 0.0))
+        total = chain(m * n, ("column_sum", scope.size, 0.0), rows=m)
         operators.append(scope.operator(f"{name}_bias_backward", "gemm", total, "backward"))
     return tuple(operators)

@@ -29,10 +29,10 @@ def norm(scope: Scope, name: str, *, rows: int, width: int, norm_kind: str | Non
         saved = FP32_BYTES
     else:
         forward: list[Kernel] = [("norm", size, size)]
-        backward: list[Kernel] = [("norm_backward", 2 * size, size), ("norm_backward", 2 * size, 0)]
+        backward: list[Kernel] = [("norm_backward", 2 * size, size), ("weight_gradient", 2 * size, 0)]
         saved = size
     elements, num_params = rows * width, scope.num_params(name)
-    works = chain(elements, *forward, rows=rows), chain(elements, *backward)
+    works = chain(elements, *forward, rows=rows), chain(elements, *backward, rows=rows)
     return scope.unit(name, "norm", *works, saved_bytes=elements * saved, num_params=num_params, local_params=num_params)
 
 
@@ -45,7 +45,7 @@ def _fused_forward(size: int, num_residuals: int) -> list[Kernel]:
 def _fused_backward(size: int, num_residuals: int, *, has_weight: bool) -> list[Kernel]:
     """One kernel reads dy, x and the gradient that comes along the stream; the weight's gradient is a second, over dy and x."""
     kernels: list[Kernel] = [("elementwise", (3 if num_residuals else 2) * size, size)]
-    return [*kernels, ("norm_backward", 2 * size, 0)] if has_weight else kernels
+    return [*kernels, ("weight_gradient", 2 * size, 0)] if has_weight else kernels
 
 
 def _rms_forward(size: int, per_row: float) -> list[Kernel]:

@@ -14,9 +14,16 @@ from .parallel import param_bytes
 from .scope import FP32_BYTES, Scope
 from .types import MemoryPass, Operator
 
-#: Elements that one multi-tensor launch of PyTorch's fused Adam covers: 320 blocks of 65,536 elements
+#: A multi-tensor launch of PyTorch's fused Adam covers 320 blocks of 65,536 elements, of 36 tensors at most
 #: (aten/src/ATen/native/cuda/MultiTensorApply.cuh).
-ELEMENTS_PER_LAUNCH = 320 * 65536
+CHUNK_ELEMENTS, MOST_CHUNKS, MOST_TENSORS = 65536, 320, 36
+
+
+def launches_of(num_params: float, num_tensors: int = 1) -> tuple[int, float]:
+    """Launches of a step over tensors of equal size, and the whole chunks that they amount to."""
+    chunks = max(1, num_tensors * math.ceil(num_params / num_tensors / CHUNK_ELEMENTS))
+    launches = max(math.ceil(chunks / MOST_CHUNKS), math.ceil(num_tensors / MOST_TENSORS))
+    return launches, num_params / CHUNK_ELEMENTS
 
 
 def state_bytes_per_param(scope: Scope) -> int:
@@ -28,11 +35,13 @@ def adam(scope: Scope, num_params: float) -> Operator:
     """One fused step over the `num_params` parameters whose states this GPU holds."""
     states, weight = state_bytes_per_param(scope), param_bytes(scope)
     master = 0 if states == 3 * FP32_BYTES else weight
+    launches, chunks = launches_of(num_params)
     work = MemoryPass(
         pattern="optimizer",
         read_bytes=num_params * (weight + states + master),
         written_bytes=num_params * (states + weight),
-        num_kernels=max(1, math.ceil(num_params / ELEMENTS_PER_LAUNCH)),
+        num_kernels=launches,
+        rows=chunks / launches,
     )
     return scope.operator("adam", "optimizer", work, "optimizer", note="fused Adam, fp32 states")
 

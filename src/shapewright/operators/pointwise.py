@@ -39,12 +39,15 @@ _ACTIVATIONS = {
 }
 
 
+#: Activations whose one kernel computes more than it loads.
+ERROR_FUNCTIONS = ("gelu", "gelu_pytorch_tanh")
+
+
 def activation(scope: Scope, name: str, *, num_elements: int, is_gated: bool) -> Unit:
     """act(x), or act(gate) * up, on `num_elements` inner elements."""
     act = _ACTIVATIONS.get(scope.shape.hidden_act, _ONE_KERNEL)
     size, num_saved = scope.size, act.num_saved
-    forward = [_pass(size, reads) for reads in act.forward]
-    backward = [_pass(size, reads) for reads in act.backward]
+    forward, backward = _kernels(scope, act)
     if is_gated:
         # up and act(gate) are kept; backward forms both products' gradients before the activation's own.
         forward.append(_pass(size, 2))
@@ -61,12 +64,23 @@ def activation(scope: Scope, name: str, *, num_elements: int, is_gated: bool) ->
     return scope.unit(name, "activation", *works, saved_bytes=num_elements * num_saved * size)
 
 
+def _kernels(scope: Scope, act: Activation) -> tuple[list[Kernel], list[Kernel]]:
+    """Of the activation alone, forward and backward."""
+    size, name = scope.size, scope.shape.hidden_act
+    if name in ERROR_FUNCTIONS:
+        return [("gelu", size, size)], [("gelu", 2 * size, size)]
+    backward = [_pass(size, reads) for reads in act.backward]
+    if name == "silu":
+        return [("silu", size, size)], backward
+    return [_pass(size, reads) for reads in act.forward], backward
+
+
 def dropout(scope: Scope, name: str, *, num_elements: int, probability: float) -> tuple[Unit, ...]:
     """Reads x, writes y and a one-byte mask, which the backward pass reads; nothing outside training mode."""
     if not probability or not scope.workload.has_dropout:
         return ()
     size = scope.size
-    forward = chain(num_elements, ("elementwise", size, size + MASK_BYTES))
+    forward = chain(num_elements, ("dropout", size, size + MASK_BYTES))
     backward = chain(num_elements, ("elementwise", size + MASK_BYTES, size))
     return (scope.unit(name, "dropout", forward, backward, saved_bytes=num_elements * MASK_BYTES),)
 

@@ -155,6 +155,13 @@ class Scope:
 Groups = list[tuple[Scope, tuple[Unit, ...]]]
 
 
+#: Patterns whose time depends on the rows.
+ROW_PATTERNS = (
+    "norm", "rms_norm", "softmax", "warp_softmax", "softmax_backward", "weight_gradient", "norm_backward", "small_gather", "small_scatter",
+    "column_sum",
+)  # fmt: skip
+
+
 def chain(num_elements: float, *kernels: Kernel, rows: float = 0.0) -> MemoryPass | MemoryChain:
     """`kernels` one after another over a tensor of `num_elements`; `rows` is of those that go by rows (norms, softmax)."""
     passes = tuple(
@@ -162,7 +169,7 @@ def chain(num_elements: float, *kernels: Kernel, rows: float = 0.0) -> MemoryPas
             pattern=pattern,
             read_bytes=num_elements * read,
             written_bytes=num_elements * written,
-            rows=rows if pattern in ("norm", "softmax") else 0.0,
+            rows=rows if pattern in ROW_PATTERNS else 0.0,
         )
         for pattern, read, written in kernels
     )

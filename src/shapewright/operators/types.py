@@ -25,11 +25,20 @@ Part = Literal["forward", "backward", "recompute", "optimizer"]
 Pattern = Literal[
     "elementwise", "strided", "broadcast", "upcast", "concat", "norm", "norm_backward", "softmax", "reduction", "gather", "scatter",
     "fill", "copy", "optimizer", "power", "tensor_power", "row_norm", "row_layer_norm", "row_activation",
+    "gelu", "dropout", "transpose", "flat_concat", "small_gather", "small_scatter", "rms_norm", "column_sum", "weight_gradient",
+    "softmax_backward", "warp_softmax", "warp_softmax_backward", "silu",
 ]  # fmt: skip
 """How a kernel walks memory, which decides the share of the bandwidth it reaches: `elementwise` reads and writes contiguous vectors,
-`strided` transposes or repeats 16-bit elements, `broadcast` scales fp32 rows by a column, `upcast` widens 16-bit to 32-bit element by
-element, `concat` copies pieces into one tensor, `fill` only writes, `power` raises elements to a number and `tensor_power` to those of
-another tensor; `row_norm` (RMS), `row_layer_norm` and `row_activation` are the serving frameworks' own kernels, one block a row."""
+`strided` transposes or repeats 16-bit elements, `broadcast` scales fp32 rows by a column or transposes fp32 elements, `upcast` widens
+16-bit to 32-bit element by element, alone or in a sum, `concat` copies pieces into one tensor, `fill` only writes, `power` raises elements
+to a number and `tensor_power` to those of another tensor; `row_norm` (RMS), `row_layer_norm` and `row_activation` are the serving
+frameworks' own kernels, one block a row.
+
+Kernels of PyTorch that take more time than the pattern that they are kin to: `gelu` (error function), `silu` (exponential), `dropout`
+(random numbers), `transpose` (a whole matrix), `flat_concat` (`concat` of matrices, with less index arithmetic than of heads),
+`small_gather` and `small_scatter` (up to 16 rows, one after another), `rms_norm` (as one kernel), `column_sum` (rows added up,
+which blocks walk down), `weight_gradient` (of a norm: the same), `softmax_backward`, `warp_softmax` and its backward pass (short rows, a
+warp each)."""
 CollectiveName = Literal["all_reduce", "all_gather", "reduce_scatter", "all_to_all", "send"]
 
 
@@ -163,7 +172,7 @@ class MemoryPass:
     written_bytes: float
     num_kernels: int = 1
     rows: float = 0.0
-    """Rows that a norm or softmax goes by; 0: it does not, or they are not known."""
+    """Rows (of an optimizer: chunks) that each kernel goes by; 0: it does not, or they are not known."""
 
     @property
     def flops(self) -> float:

@@ -1,9 +1,10 @@
 """Arithmetic of kernels bound by the bytes they move, over arrays of kernels: the same code fits it and predicts with it.
 
     sm     = max(1, rows / (SMs x rows an SM)) x (row_s + row bytes x rows an SM / (bytes per clock x clock))   where a block takes a row
+           = row_s + row bytes / row rate + (rows / SMs - 1) x (row_s / rows an SM + row bytes / rate of an SM)  the row rate known
            = bytes / (bytes per clock x SMs x clock)                                                            else
     stream = bytes x rereading / (bandwidth x share x misalignment); operands in the L2 come at `l2_share`
-    time   = p-norm(sm, stream) + fixed
+    time   = p-norm(sm, stream) + ramp x bytes / (bytes + ramp bytes) + rows x walk_s + fixed
 
 Bytes and seconds, one entry a kernel; `rows` 0 where a kernel does not go by rows.
 """
@@ -41,7 +42,9 @@ def moving_s(size_bytes: Array, rows: Array, rate: MemoryRate, engine: Engine) -
     """Seconds of each kernel without its fixed time."""
     sm, stream = _sm_s(size_bytes, rows, rate, engine), _stream_s(size_bytes, rows, rate, engine)
     bigger = np.maximum(np.maximum(sm, stream), 1e-15)
-    return np.maximum(sm, stream) * (1 + (np.minimum(sm, stream) / bigger) ** rate.sharpness) ** (1 / rate.sharpness)
+    joined = np.maximum(sm, stream) * (1 + (np.minimum(sm, stream) / bigger) ** rate.sharpness) ** (1 / rate.sharpness)
+    walked = np.minimum(rows, rate.walk_rows) if rate.walk_rows else rows
+    return joined + rate.ramp_s * size_bytes / (size_bytes + rate.ramp_bytes) + walked * rate.walk_s
 
 
 def _sm_s(size_bytes: Array, rows: Array, rate: MemoryRate, engine: Engine) -> Array:
@@ -49,8 +52,13 @@ def _sm_s(size_bytes: Array, rows: Array, rate: MemoryRate, engine: Engine) -> A
     per_sm = rate.bytes_per_clock * engine.clock_hz
     row_bytes = size_bytes / np.maximum(rows, 1)
     by_rows = (rows > 0) & (row_bytes > rate.narrow_row_bytes) & (rate.row_s > 0)
+    evenly = size_bytes / (per_sm * engine.num_sms)
+    if rate.row_bytes_per_clock:
+        first = rate.row_s + row_bytes / (rate.row_bytes_per_clock * engine.clock_hz)
+        further = np.maximum(rows / engine.num_sms - 1, 0.0) * (rate.row_s / rate.rows_per_sm + row_bytes / per_sm)
+        return np.where(by_rows, first + further, evenly)
     row_s = rate.row_s + row_bytes * rate.rows_per_sm / per_sm
-    return np.where(by_rows, np.maximum(1, rows / (engine.num_sms * rate.rows_per_sm)) * row_s, size_bytes / (per_sm * engine.num_sms))
+    return np.where(by_rows, np.maximum(1, rows / (engine.num_sms * rate.rows_per_sm)) * row_s, evenly)
 
 
 def _stream_s(size_bytes: Array, rows: Array, rate: MemoryRate, engine: Engine) -> Array:

@@ -17,6 +17,7 @@ from ..measure.points import point_of
 from ..operators.types import Collective, FlashAttention, Work
 from . import units
 from .json import SCHEMA_VERSION
+from .kernel_names import kernels_text
 from .measured import spread_text
 from .named_table import named_table
 from .points import row_name
@@ -27,8 +28,6 @@ MEASURED_HEADER = ("point", "measured", "rate")
 PREDICTED_HEADER = ("predicted", "error", "SOL")
 #: Rows of a table; a run that holds more is for `results` and `accuracy --measured`.
 MOST_ROWS = 60
-#: Characters of a kernel's name.
-MAX_KERNEL = 100
 LEGEND = (
     "spread: half of the 10-90 % range of the replays; error: predicted / measured - 1; SOL: the roofline's time over the measured one."
 )
@@ -131,7 +130,7 @@ def remark(record: Record, *, known: str = "") -> str:
         said.append(f"predicted {low} to {high}, {record['bound_by']} bound, {record['provenance']}")
     elif record.get("no_prediction") not in (None, known):
         said.append(str(record["no_prediction"]))
-    said += [_host(record), _kernel(str(record.get("kernel") or "")), _card(record)]
+    said += [_host(record), kernels_text(str(record.get("kernel") or "")), _card(record)]
     return "; ".join(filter(None, said))
 
 
@@ -141,10 +140,6 @@ def _host(record: Record) -> str:
         return ""
     kernels = f"kernels {units.seconds(record['kernel_s'])}" if record.get("kernel_s") else ""
     return ", ".join(filter(None, ("host-bound" if record["is_host_bound"] else "GPU-bound", kernels)))
-
-
-def _kernel(name: str) -> str:
-    return name if len(name) <= MAX_KERNEL else name[: MAX_KERNEL - 3] + "..."
 
 
 def _card(record: Record) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..calibrate.measuring.misalignment import TOLERANCE
 from . import measuring_tables as tables
 from .accuracy_page import markdown_table
 
@@ -58,8 +59,8 @@ first to the last row of a run, start of the process left aside.
 _CALIBRATION = """## Calibration
 
 `shapewright calibrate` measures the products that tell most, fits a profile and keeps what is better on products left out of the fit.
-Its own report first; then a run of random products that it has not seen (`random.toml`), by the profile that ships and by the
-calibrated one.
+Its own report first; then random products that it has not seen, by the profile that ships and by the calibrated one: of usual sizes
+(`usual.toml`), and with twice as many misaligned ones and attention over any sequence (`random.toml`).
 """
 _LAYERS = """## Layers
 
@@ -102,7 +103,7 @@ def measuring_page(document: Document) -> str:
     parts = [
         _INTRODUCTION.format(gpu=gpu), *_section("## Goals\n", tables.goals(document)), _PROTOCOL, *_repeatability(document),
         *_calibration(document), *_layers(document), *_map(document), *_section(_PADDING, tables.padding(document)),
-        *_optional("Products of models:\n", tables.model_products(document)), *_heads(document), *_runs(document),
+        *_optional("Products of models, and of 16 rows:\n", tables.model_products(document)), *_heads(document), *_runs(document),
     ]  # fmt: skip
     return "\n".join(parts)
 
@@ -141,8 +142,6 @@ def _layers(document: Document) -> list[str]:
 
 
 def _map(document: Document) -> list[str]:
-    from ..calibrate.measuring.misalignment import TOLERANCE
-
     text = _MAP.format(gpu=document["gpu"])
     if not document["misalignment"]["lines"]:
         return [text, NOT_YET]

@@ -25,6 +25,8 @@ ABSENT = "-"
 PHASE_NAMES = {"forward": "forward", "train": "forward + backward", "all": "both"}
 #: Sizes that models have and that no kernel is written for, with their remedy: rows of the compiled run shown one by one.
 MODEL_SIZES = (50257, 10922, 10923, 10924)
+#: Products of so few rows (decode) are bound by their weights: a padded copy of these costs more than it saves.
+FEW_ROWS = 16
 
 
 class Shown(NamedTuple):
@@ -48,7 +50,7 @@ def goals(document: Document) -> Shown:
             rows.append(_goal("calibrate, measuring and fitting", GOAL_S, report["measured_s"] + report["fitted_s"], "s"))
     for each in document["calibrate"]["evaluations"]:
         if each["profile"] != "shipped" and each["group"] == "all":
-            what = f"{each['num_points']} unseen random products after calibrate: MAPE"
+            what = f"{each['num_points']} unseen products ({each['plan']}) after calibrate: MAPE"
             rows.append(_goal(what, GOAL_UNSEEN_PERCENT, each["mape_percent"], "%"))
     for each in document["layers"]["scores"]:
         if each["phase"] == "all":
@@ -151,8 +153,9 @@ def padding(document: Document) -> Shown:
 
 
 def model_products(document: Document) -> Shown:
-    """The products of models in the compiled run, one by one."""
-    chosen = [each for each in document["padding"]["points"] if {each["m"], each["n"], each["k"]} & set(MODEL_SIZES)]
+    """The products of models in the compiled run, and those of few rows, one by one."""
+    every = document["padding"]["points"]
+    chosen = [each for each in every if {each["m"], each["n"], each["k"]} & set(MODEL_SIZES) or each["m"] <= FEW_ROWS]
     rows = [
         (each["layout"], *(str(each[name]) for name in ("m", "n", "k")), _us(each["eager_s"]), _us(each["compiled_s"]),
          f"{each['ratio']:.2f}", "yes" if each["is_padded"] else "no", each["compiled_kernel"] or ABSENT)
@@ -220,10 +223,16 @@ def calibration_classes(report: Document) -> Shown:
 
 def evaluations(document: Document) -> Shown:
     rows = [
-        (each["profile"], each["group"], str(each["num_points"]), *(f"{each[f'{name}_percent']:.2f}" for name in ("mape", "median", "p90")))
+        (
+            each["plan"],
+            each["profile"],
+            each["group"],
+            str(each["num_points"]),
+            *(f"{each[f'{name}_percent']:.2f}" for name in ("mape", "median", "p90")),
+        )
         for each in document["calibrate"]["evaluations"]
     ]
-    return Shown(("profile", "products", "number", "MAPE", "median", "p90"), rows, "<<>>>>")
+    return Shown(("plan", "profile", "products", "number", "MAPE", "median", "p90"), rows, "<<<>>>>")
 
 
 def _us(value_s: float) -> str:

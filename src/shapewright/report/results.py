@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -29,8 +30,17 @@ def results_document(rows: Sequence[Record], *, files: Sequence[str], num_rows: 
     """The JSON of `results`: the rows with every column that was asked for."""
     return {
         "schema_version": SCHEMA_VERSION, "files": list(files), "num_rows": num_rows, "num_matching": num_matching,
-        "rows": [{name: value for name, value in row.items() if value is not None} for row in rows],
+        "rows": [{name: value for name, value in row.items() if _is_known(value)} for row in rows],
     }  # fmt: skip
+
+
+def _is_known(value: Any) -> bool:
+    """Whether JSON has the value: not nan or infinity (n / 0 in SQL)."""
+    if isinstance(value, list):
+        return all(map(_is_known, value))
+    if isinstance(value, dict):
+        return all(map(_is_known, value.values()))
+    return value is not None and not (isinstance(value, float) and not math.isfinite(value))
 
 
 def results_text(rows: Sequence[Record], *, counts: str, columns: Sequence[str] = (), width: int = 80) -> str:

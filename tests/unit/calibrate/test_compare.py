@@ -123,7 +123,7 @@ def test_kernels_that_the_predictor_knows() -> None:
 @pytest.mark.parametrize(
     ("point", "gpu", "reason"),
     [
-        (replace(ATTENTION, backend="flash"), "h200", "no profile holds the flash backend on h200, where SDPA takes cudnn"),
+        (replace(ATTENTION, backend="efficient"), "h200", "no profile holds the efficient backend on h200, where SDPA takes cudnn"),
         (GemmPoint(m=64, n=64, k=64, dtype="bf16"), "v100-16gb", "v100-16gb has no bf16 products"),
         (ATTENTION, "v100-16gb", "v100-16gb has no bf16 products"),
         (OptimizerPoint(num_params=1000, variant="foreach"), "h200", "no profile holds the foreach optimizer"),

@@ -13,8 +13,9 @@ from shapewright.errors import InputError, MissingError
 from shapewright.hardware.load import load_gpu
 from shapewright.hardware.profile import profile_from_json
 from shapewright.measure.devices import Device
+from shapewright.measure.points import GemmPoint, settings_of
 from shapewright.measure.store import FOLDER_VARIABLE as RUNS_VARIABLE
-from shapewright.measure.store import read_run
+from shapewright.measure.store import Run, read_run
 from shapewright.predict.profiles import FOLDER_VARIABLE
 from unit.calibrate.synthetic import products, write_rows
 from unit.hardware.user_gpu import GPU
@@ -49,6 +50,16 @@ def test_a_second_call_goes_on_and_the_fit_is_better(gpu: str) -> None:
     profile = profile_from_json(calibration.document)
     assert profile.provenance == "calibrated" and calibration.document["calibration"]["host_s"]
     assert not any(rate.is_measured for name, rate in profile.memory.items() if name.startswith("row_"))
+
+
+def test_rows_of_a_catalogued_card_count_for_the_users_own_description(gpu: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    row = settings_of(GemmPoint(m=64, n=64, k=64)) | {"status": "ok", "time_s": 1e-5}
+    with Run.open(path) as run:
+        run.start({"gpu": "NVIDIA H200"})
+        run.append([row])
+    with pytest.raises(InputError, match=r"too few usable rows \(aligned_nt 1\)"):
+        fit_run([path], load_gpu(gpu), "")
 
 
 def test_an_older_file_is_left_alone(gpu: str) -> None:

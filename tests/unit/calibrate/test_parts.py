@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from shapewright.calibrate.parts import fit_parts
+from shapewright.calibrate.parts import fit_parts, is_sure
 from shapewright.calibrate.sampling import calibration_points, reach_of
 from shapewright.hardware.load import load_gpu
 from shapewright.hardware.profile import Profile, profile_from_json
@@ -46,8 +46,10 @@ def rows_of(profile: Profile, count: int) -> list[dict[str, object]]:
 
 def test_another_card_is_found_again(shipped: Profile) -> None:
     slower = {name: replace(rate, bandwidth_share=0.5, fixed_s=4e-6) for name, rate in shipped.memory.items()}
-    heads = tuple(replace(head, backward_efficiency=head.backward_efficiency / 2) for head in shipped.attention.heads)
-    truth = replace(shipped, memory=slower, attention=replace(shipped.attention, heads=heads))
+    kernels = tuple(
+        replace(kernel, efficiency=kernel.efficiency / 2) if kernel.use == "backward" else kernel for kernel in shipped.attention.kernels
+    )
+    truth = replace(shipped, memory=slower, attention=replace(shipped.attention, kernels=kernels))
     parts = fit_parts(rows_of(truth, 9000), H200, shipped)
     fits = {each.name: each for each in parts.fits}
     for name in ("memory: elementwise", "memory: copy", "attention: backward 64", "attention: backward 128"):
@@ -72,3 +74,16 @@ def test_failed_rows_are_left_out_and_the_host_is_told(shipped: Profile) -> None
     host = {"kind": "host", "what": "launch", "status": "ok", "time_s": 3e-6}
     parts = fit_parts([*rows, host], H200, shipped)
     assert (parts.document, parts.fits, parts.host_s) == ({}, (), {"launch": 3e-6})
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ((20.0, 22.0, 18.0, 21.0, 19.0, 20.0), (5.0, 6.0, 5.0, 4.0, 6.0, 5.0), True),
+        # Less on the mean, by one row alone.
+        ((90.0, 5.0, 5.0, 5.0, 5.0, 5.0), (5.0, 6.0, 6.0, 6.0, 6.0, 6.0), False),
+        ((5.0, 5.0), (6.0, 7.0), False),
+    ],
+)
+def test_a_gain_must_exceed_its_scatter(before: tuple[float, ...], after: tuple[float, ...], expected: bool) -> None:
+    assert is_sure(np.array(before), np.array(after), np.ones(len(before), bool)) == expected

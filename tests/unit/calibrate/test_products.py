@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from shapewright.calibrate.fit import fit_classes
-from shapewright.calibrate.products import Products, read_products, rows_of_gpu
+from shapewright.calibrate.products import Products, may_be_of, read_products, rows_of_gpu
 from shapewright.calibrate.sets import gemm
 from shapewright.calibrate.table import Table, read_table
 from shapewright.errors import InputError
@@ -98,6 +99,12 @@ def random_products(count: int) -> Products:
     return Products(
         batch=np.ones(count, int), m=m, n=n, k=k, dtype=np.full(count, "bf16"), layout=np.full(count, "NT"), time_s=answer.time_s
     )  # fmt: skip
+
+
+def test_rows_of_a_catalogued_gpu_may_be_those_of_a_gpu_that_the_user_describes() -> None:
+    h200, h100 = load_gpu("h200"), load_gpu("h100")
+    assert may_be_of("NVIDIA H200", h200) and may_be_of("some new card", h200) and not may_be_of("NVIDIA H200", h100)
+    assert may_be_of("NVIDIA H200", replace(h200, name="h200-at-500-w"))
 
 
 def test_classes_with_few_rows_are_not_fitted() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from shapewright.errors import InputError, MissingError
+from shapewright.measure import devices
 from shapewright.measure.devices import Card, Device, commit, environment, open_device, require_torch, state_row
 from unit.measure.benches import CPU
 
@@ -86,6 +88,8 @@ class Nvml:
         return f"card {index}"
 
     def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:  # noqa: N802
+        if uuid == "GPU-unknown":
+            raise self.NVMLError
         return f"card {uuid}"
 
     def nvmlDeviceGetCurrentClocksThrottleReasons(self, handle: str) -> int:  # noqa: N802
@@ -110,11 +114,21 @@ class Nvml:
 def test_the_card_is_the_one_that_torch_sees(monkeypatch: pytest.MonkeyPatch, visible: str, card: str) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", Nvml())
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr(devices, "_uuid", lambda index: "")
+    assert Card(Device(name="cuda:1", gpu="some", l2_bytes=1, memory_bytes=1))._handle == card
+
+
+@pytest.mark.parametrize(("uuid", "card"), [("cc", "card GPU-cc"), ("unknown", "card 3")])
+def test_the_uuid_that_torch_tells_comes_before_the_number(monkeypatch: pytest.MonkeyPatch, uuid: str, card: str) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", Nvml())
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid=uuid if index == 1 else "other"))
     assert Card(Device(name="cuda:1", gpu="some", l2_bytes=1, memory_bytes=1))._handle == card
 
 
 def test_the_state_of_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
     nvml = Nvml()
+    monkeypatch.setattr(devices, "_uuid", lambda index: "")
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
     card = Card(Device(name="cuda:0", gpu="some", l2_bytes=1, memory_bytes=1))
     assert card.state() == {"sm_clock_hz": 1_980_000_000, "power_w": 698.5, "temperature_c": 61, "throttle": "power_cap+hw_thermal"}

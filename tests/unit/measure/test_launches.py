@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from shapewright.measure import launches
 from shapewright.measure.devices import Device
-from shapewright.measure.launches import counted, launches_of
+from shapewright.measure.launches import Launches, counted, launches_of
 
 
 def event(start: float, length: float, name: str = "kernel", device: str = "DeviceType.CUDA", is_mark: bool = False) -> Any:
@@ -44,3 +45,14 @@ def test_the_hosts_calls_and_marks_are_no_kernels() -> None:
 def test_no_kernels_no_answer() -> None:
     assert counted([event(0, 5, device="DeviceType.CPU")], 2) is None
     assert launches_of(lambda: None, Device(name="cpu", gpu="cpu", l2_bytes=1, memory_bytes=1), step_s=1e-3) is None
+
+
+def test_a_profile_without_kernels_is_taken_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu, seen = Device(name="cuda:0", gpu="some", l2_bytes=1, memory_bytes=1), Launches(num_launches=3, kernel_s=1e-3)
+    answers = [None, seen]
+    monkeypatch.setattr(launches, "_profiled", lambda step, device, num_steps: answers.pop(0))
+
+    assert launches_of(lambda: None, gpu, step_s=1e-3) == seen
+    answers = [None, None, seen]
+    assert launches_of(lambda: None, gpu, step_s=1e-3) is None
+    assert answers == [seen]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from shapewright.measure.clock import Prepared
 from shapewright.measure.measuring import PoisonedError, Worker, is_poisoned, one_line
 from shapewright.measure.points import GemmPoint, LayerPoint, Point, settings_of
 from shapewright.measure.runners import Outcome
+from shapewright.measure.runners.precision import with_precision
 from unit.measure.benches import short_bench
 
 
@@ -33,11 +34,8 @@ def sent() -> Sent:
 
 
 @pytest.fixture
-def worker(sent: Sent) -> Iterator[Worker]:
-    import torch
-
-    yield Worker(short_bench(), sent)
-    torch.backends.cuda.matmul.allow_tf32 = False  # naming kernels sets it
+def worker(sent: Sent) -> Worker:
+    return Worker(short_bench(), sent)
 
 
 class GpuLike:
@@ -129,6 +127,62 @@ def test_out_of_memory_gives_back_what_calls_for_the_profile_hold_and_tries_once
     assert [message["kernels"] for message in sent if "kernels" in message] == [{0: "k"}, {1: "k"}]
 
 
+def test_out_of_memory_is_tried_once_more_though_no_call_is_kept(worker: Worker, sent: Sent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A capture does not free what earlier graphs held: the first point of a profile runs out too."""
+    gpu = GpuLike(worker, monkeypatch)
+    tries: list[int] = []
+
+    def prepare(point: Any, bench: Any) -> Prepared:
+        tries.append(gpu.emptied)
+        if not gpu.emptied:
+            raise MemoryError("full of freed graphs")
+        return Prepared(calls=[lambda: None])
+
+    monkeypatch.setattr(measuring, "prepare", prepare)
+    monkeypatch.setattr(measuring, "kernel_names", lambda calls, device: ["k"] * len(calls))
+    ask(worker, [GemmPoint(m=1, n=8, k=8, runtime="compiled")])
+    assert [row["status"] for row in sent.rows()] == ["ok"] and tries == [0, 1]
+
+
+def test_memory_is_given_back_between_profiles_of_one_group(worker: Worker, sent: Sent, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = GpuLike(worker, monkeypatch)
+    monkeypatch.setattr(measuring, "_reserved_bytes", lambda: worker.bench.device.memory_bytes)
+    monkeypatch.setattr(measuring, "prepare", failing({}))
+    monkeypatch.setattr(measuring, "kernel_names", lambda calls, device: ["k"] * len(calls))
+    ask(worker, [GemmPoint(m=m, n=8, k=8, runtime="compiled") for m in (1, 2, 3)])
+    assert gpu.emptied == 4  # after each profile, and at the end
+
+
+def test_an_allocator_that_gives_nothing_back_ends_the_worker(worker: Worker, sent: Sent, monkeypatch: pytest.MonkeyPatch) -> None:
+    GpuLike(worker, monkeypatch)
+
+    def refuse(_: object) -> None:
+        raise RuntimeError("captures_underway.empty() INTERNAL ASSERT FAILED")
+
+    monkeypatch.setattr(type(worker.bench.device), "empty_cache", refuse)
+    monkeypatch.setattr(measuring, "_reserved_bytes", lambda: worker.bench.device.memory_bytes)
+    monkeypatch.setattr(measuring, "prepare", failing({}))
+    monkeypatch.setattr(measuring, "kernel_names", lambda calls, device: ["k"] * len(calls))
+    with pytest.raises(PoisonedError, match="INTERNAL ASSERT"):
+        ask(worker, gemms(1, 2))
+    assert [row["status"] for row in sent.rows()] == ["ok", "ok"] and sent[-1] == {"kernels": {0: "k", 1: "k"}}
+
+
+def test_a_profile_that_loses_the_context_ends_the_worker_between_points(
+    worker: Worker, sent: Sent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    GpuLike(worker, monkeypatch)
+
+    def lose(calls: Any, device: Any) -> list[str]:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(measuring, "prepare", failing({}))
+    monkeypatch.setattr(measuring, "kernel_names", lose)
+    with pytest.raises(PoisonedError, match="illegal memory access"):
+        ask(worker, [GemmPoint(m=m, n=8, k=8, runtime="compiled") for m in (1, 2)])
+    assert [next(iter(message)) for message in sent] == ["started", "row"]
+
+
 def test_kernels_are_named_by_the_group_and_dropped_calls_are_made_again(
     worker: Worker, sent: Sent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,14 +214,20 @@ def test_a_profile_that_fails_costs_no_row(worker: Worker, sent: Sent, monkeypat
     assert [row["status"] for row in sent.rows()] == ["ok", "ok"] and {"kernels": {}} in sent and sent[-1]["finished"] == 7
 
 
-def test_the_precision_of_a_point_holds_when_it_is_profiled(worker: Worker, sent: Sent, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_precision_of_a_point_holds_when_it_is_profiled_and_no_longer(
+    worker: Worker, sent: Sent, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import torch
 
     GpuLike(worker, monkeypatch)
-    monkeypatch.setattr(measuring, "prepare", lambda point, bench: Prepared(calls=[lambda: torch.backends.cuda.matmul.allow_tf32]))
+    flags = torch.backends.cuda.matmul
+    monkeypatch.setattr(
+        measuring, "prepare", lambda point, bench: Prepared(calls=[with_precision(lambda: flags.allow_tf32, point.dtype)])
+    )  # fmt: skip
     monkeypatch.setattr(measuring, "kernel_names", lambda calls, device: [str(call()) for call in calls])
     ask(worker, [GemmPoint(m=8, n=8, k=8, dtype=dtype) for dtype in ("tf32", "fp32", "tf32")])
     assert [message["kernels"] for message in sent if "kernels" in message] == [{0: "True", 1: "False", 2: "True"}]
+    assert flags.allow_tf32 is False
 
 
 def test_compiled_points_are_profiled_at_once(worker: Worker, sent: Sent, monkeypatch: pytest.MonkeyPatch) -> None:

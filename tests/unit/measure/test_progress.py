@@ -46,11 +46,11 @@ def test_a_terminal_has_one_line_that_is_rewritten_and_wiped(monkeypatch: pytest
 
 
 def test_a_log_gets_a_line_every_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([100.0, 105.0, 110.0])
+    clock = iter([100.0, 100.5, 110.0, 115.0, 120.0])
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
     target = io.StringIO()
     line = ProgressLine(target)
-    for done in (1, 2, 3):
+    for done in (0, 1, 2, 3):
         line.show(at(done))
     line.close()
     assert target.getvalue() == "1/2000 points\n3/2000 points\n"

@@ -84,6 +84,19 @@ def test_gradients(backend: str, shape: str) -> None:
             assert_close(found, wanted)
 
 
+@pytest.mark.parametrize(("dtype", "is_allowed"), [("tf32", True), ("fp32", False)])
+def test_gradients_are_made_with_the_precision_of_the_point(monkeypatch: pytest.MonkeyPatch, dtype: str, is_allowed: bool) -> None:
+    flags = torch.backends.cuda.matmul
+    call = prepare(point(dtype=dtype, backend="unfused", is_backward=True), short_bench()).calls[0]
+    monkeypatch.setattr(torch.autograd, "grad", lambda *_, **__: flags.allow_tf32)
+    flags.allow_tf32 = not is_allowed
+    try:
+        assert call() is is_allowed
+        assert flags.allow_tf32 is not is_allowed
+    finally:
+        flags.allow_tf32 = False
+
+
 def test_inputs_lie_as_projections_leave_them(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
     original = torch.nn.functional.scaled_dot_product_attention

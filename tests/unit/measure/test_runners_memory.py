@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
@@ -26,6 +27,7 @@ VIEWS = frozenset({
 OTHERWISE_ON_CPU = {
     ("layer_norm", True), ("rms_norm_fused", False), ("rms_norm_fused", True), ("embedding", True), ("rotary", True), ("dropout", False),
     ("dropout", True), ("fill", False), ("gelu_new", True), ("rms_norm", True), ("cross_entropy", True), ("cross_entropy", False),
+    ("softmax", True),
 }  # fmt: skip
 BACKWARD = sorted(name for name, op in MEMORY_OPS.items() if op.backward)
 EVERY = [(name, False) for name in sorted(MEMORY_OPS)] + [(name, True) for name in BACKWARD]
@@ -59,7 +61,10 @@ def test_the_table_and_the_calls_know_the_same_names() -> None:
 
 def test_every_pattern_has_an_operation() -> None:
     found = {each.pattern for name, is_backward in EVERY for each in passes(work_of(point(name, is_backward=is_backward)))}
-    found |= {each.pattern for each in passes(work_of(point("mul_column", dtype="fp32")))}
+    others = [replace(point("softmax", is_backward=each), width=4096) for each in (False, True)]
+    others += [replace(point(name), rows=8) for name in ("embedding", "index_add")]
+    for each in (*others, replace(point("mul_column"), dtype="fp32")):
+        found |= {each.pattern for each in passes(work_of(each))}
     assert found | set(ELSEWHERE) == set(get_args(Pattern))
     assert not found & set(ELSEWHERE)
 
@@ -149,7 +154,7 @@ def test_operands_are_never_changed() -> None:
 def test_bytes() -> None:
     elements = ROWS * WIDTH
     assert work_of(point("add")) == MemoryPass(pattern="elementwise", read_bytes=4 * elements, written_bytes=2 * elements)
-    assert work_of(point("softmax", is_backward=True)).bytes == 6 * elements
+    assert work_of(point("softmax", is_backward=True)).bytes == 12 * elements  # autograd's product first
     assert work_of(point("layer_norm", dtype="fp32")) == MemoryPass(
         pattern="norm", read_bytes=4 * elements, written_bytes=4 * elements, rows=ROWS
     )

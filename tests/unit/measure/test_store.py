@@ -275,6 +275,14 @@ def test_packed_and_broken_packed_runs_are_read(tmp_path: Path) -> None:
     assert 0 <= len(found.rows) < 399 and "was cut off; left out" in found.notes[0]
 
 
+@pytest.mark.parametrize("kept", [2, 12, 30])
+def test_a_packed_run_that_breaks_off_in_its_first_line_is_refused(tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "mine.jsonl.gz"
+    path.write_bytes(gzip.compress(written(tmp_path / "run.jsonl", *range(1, 9)))[:kept])
+    with pytest.raises(InputError, match=r"mine\.jsonl\.gz: is no run: it is packed with gzip"):
+        read_run(path)
+
+
 def test_rows_without_a_header_are_read_with_an_empty_environment(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_bytes(FOREIGN["rows_without_header"])
     found = read_run(tmp_path / "rows.jsonl")
@@ -326,3 +334,39 @@ def test_no_end_of_a_file_loses_or_doubles_a_row(tmp_path_factory: pytest.TempPa
         run.append([row(9)])
     assert num_whole <= done <= 3
     assert sizes(path) == [*range(1, done + 1), 9]
+
+
+def test_a_file_that_got_nothing_is_removed_unless_it_was_there(tmp_path: Path) -> None:
+    made, there, link = tmp_path / "made.jsonl", tmp_path / "there.jsonl", tmp_path / "link.jsonl"
+    there.touch()
+    link.symlink_to("target.jsonl")
+    for path in (made, there, link):
+        Run.open(path).close()
+    assert not made.exists() and there.exists() and link.is_symlink()
+    with Run.open(made) as run:
+        run.start({"gpu": "cpu"})
+    assert made.stat().st_size
+
+
+def test_a_writer_that_is_refused_leaves_the_file_of_the_other(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    with Run.open(path) as run:
+        with pytest.raises(InputError, match="another process"):
+            Run.open(path)
+        run.start({"gpu": "cpu"})
+    assert path.stat().st_size
+
+
+def test_a_file_removed_while_it_was_opened_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, lock = tmp_path / "run.jsonl", store._lock
+    removals = [path.unlink]
+
+    def removed_first(descriptor: int, place: Path) -> None:
+        if removals:
+            removals.pop()()
+        lock(descriptor, place)
+
+    monkeypatch.setattr(store, "_lock", removed_first)
+    with Run.open(path) as run:
+        run.start({"gpu": "cpu"})
+    assert path.stat().st_size

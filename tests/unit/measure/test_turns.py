@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from shapewright.measure.runners import turns
 from shapewright.measure.runners.turns import Job, Measured, groups, run_jobs
 from unit.measure.benches_of_steps import step_bench
 
@@ -106,3 +107,34 @@ def test_an_error_of_the_summary_is_the_jobs_own() -> None:
 
     assert str(found[0].error) == "nothing but noise"
     assert found[1].error is None
+
+
+def test_what_a_job_holds_before_its_first_call_counts_in_its_peak(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache of keys and values is filled before the first decode step."""
+    allocated = {"now": 0, "peak": 0}
+
+    def take(size: int, *, is_kept: bool) -> None:
+        allocated["peak"] = max(allocated["peak"], allocated["now"] + size)
+        allocated["now"] += size * is_kept
+
+    def read(bench: Any, *, is_start: bool = False) -> int:
+        if is_start:
+            allocated["peak"] = allocated["now"]
+        return allocated["now"] if is_start else allocated["peak"]
+
+    def steps(_: Any) -> Sequence[Callable[[], object]]:
+        take(900, is_kept=False)  # a prefill on the way is not the step's
+        take(70, is_kept=True)
+        return [lambda: take(5, is_kept=False)]
+
+    monkeypatch.setattr(turns, "_allocated", read)
+    peaks: list[Sequence[int]] = []
+
+    def columns(measured: Measured) -> dict[str, Any]:
+        peaks.append(measured.peak_bytes)
+        return {}
+
+    found = run_jobs([replace(job(build=lambda: take(400, is_kept=True), steps=steps), columns=columns)], step_bench())
+
+    assert found[0].error is None
+    assert peaks == [[75]]

@@ -31,7 +31,7 @@ def part_s(answer: Estimate, name: str) -> float:
 
 def test_a_causal_kernel_skips_half() -> None:
     full, causal = estimate(replace(LONG, is_causal=False)), estimate(LONG)
-    assert causal.time_s / full.time_s == pytest.approx(0.5, abs=0.03)
+    assert causal.time_s / full.time_s == pytest.approx(0.5, abs=0.05)
     assert causal.limit_s / full.limit_s == pytest.approx(0.5, abs=0.01)
     assert causal.reasons == ("50% of the scores are visible, the rest skipped",)
     assert full.reasons == ()
@@ -74,11 +74,34 @@ def test_heads_run_on_the_smallest_kernel_that_holds_them(head_dim: int, runs_as
 
 def test_backward_executes_five_products_for_two() -> None:
     """Scores are made again: 2.5 times the forward FLOPs, at the rate of the backward kernel."""
-    forward, backward = estimate(LONG), estimate(replace(LONG, is_backward=True))
+    forward, backward = estimate(LONG, "h100"), estimate(replace(LONG, is_backward=True), "h100")
     assert backward.limit_s == pytest.approx(2.5 * forward.limit_s)
-    head = head_rate(128, load_profile(load_gpu("h200")).attention.heads)
+    head = head_rate(128, load_profile(load_gpu("h100")).attention.heads)
     executed_s = backward.limit_s / head.backward_efficiency
     assert backward.time_s == pytest.approx(executed_s, rel=0.03)
+
+
+def test_a_backward_kernel_takes_what_it_took() -> None:
+    """cuDNN on the H200, 4 x 32 heads over 2,048 tokens: 826 us of 128, 2,043 of 256, 865 of 8 key heads (benchmarks/h200)."""
+    work = FlashAttention(
+        batch=4, num_heads=32, num_kv_heads=32, query_len=2048, kv_len=2048, qk_head_dim=128, v_head_dim=128, is_backward=True
+    )
+    shared = replace(work, num_kv_heads=8)
+    for each, time_s in ((work, 826e-6), (replace(work, qk_head_dim=256, v_head_dim=256), 2043e-6), (shared, 865e-6)):
+        assert estimate(each, is_replayed=False).time_s == pytest.approx(time_s, rel=0.09)
+    assert part_s(estimate(shared), "shared_heads") > 0 == part_s(estimate(work), "shared_heads")
+
+
+@pytest.mark.parametrize(("head", "forward_us", "backward_us"), [(100, 814, 1902), (33, 456, 1001), (129, 1210, 3015)])
+def test_a_head_off_the_grid_is_padded_by_kernels_of_their_own(head: int, forward_us: float, backward_us: float) -> None:
+    """4 x 32 heads over 2,048 tokens on the H200 (benchmarks/h200/heads.jsonl.gz), where a multiple of 8 takes cuDNN's kernel."""
+    work = FlashAttention(batch=4, num_heads=32, num_kv_heads=32, query_len=2048, kv_len=2048, qk_head_dim=head, v_head_dim=head)
+    answer = estimate(work, is_replayed=False)
+    assert answer.time_s == pytest.approx(forward_us * 1e-6, rel=0.12)
+    assert estimate(replace(work, is_backward=True), is_replayed=False).time_s == pytest.approx(backward_us * 1e-6, rel=0.12)
+    assert part_s(answer, "padding") > 0 and "no multiple of 8" in answer.reasons[0]
+    aligned = replace(work, qk_head_dim=head // 8 * 8, v_head_dim=head // 8 * 8)
+    assert part_s(estimate(aligned, is_replayed=False), "padding") == 0
 
 
 def test_dropout_costs_time_but_no_bytes() -> None:
@@ -157,9 +180,9 @@ def test_a_replayed_call_finds_its_operands_in_the_l2_and_writes_the_cache() -> 
 
 
 def test_decoding_on_the_h200_takes_what_its_kernel_took() -> None:
-    """cuDNN, 32 heads of 128 over 134 keys: 5.7 us (benchmarks/h200/layers)."""
+    """cuDNN, 32 heads of 128 over 134 keys: 5.7 us (benchmarks/h200/layers), to which a call adds the gap before the next kernel."""
     work = replace(DECODE, batch=1, num_kv_heads=32, kv_len=134)
-    assert estimate(work, is_replayed=False).time_s == pytest.approx(5.7e-6, rel=0.05)
+    assert 5.7e-6 < estimate(work, is_replayed=False).time_s < 7.5e-6
 
 
 def test_an_own_head_size_is_calibrated_and_another_is_not() -> None:

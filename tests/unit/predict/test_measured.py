@@ -205,7 +205,7 @@ def measured_layers() -> dict[str, dict[str, float]]:
 
 
 def measured_shape(model: str) -> sw.ModelShape:
-    """The layer as scripts/measure_sustained.py built it: transformers' defaults, no dropout."""
+    """The layer as the earlier script (commit eb6df91) built it: transformers' defaults, no dropout."""
     if model.startswith("llama-2-7b-"):
         return sw.load_shape("llama-2-7b", intermediate_size=int(model.rpartition("-")[2]))
     if model == "gpt3-2.7b":  # as a sequential GPT-NeoX layer with a quarter of each head rotated

@@ -38,8 +38,8 @@ def test_every_pattern_has_a_rate_on_every_gpu(gpu: str) -> None:
 def test_a_contiguous_pass_streams_at_its_share_of_the_bandwidth() -> None:
     """4.1 to 4.4 TB/s of 4.8 on the H200."""
     estimate = on_h200(copy(2e9, 2e9, "elementwise"))
-    assert 4.1e12 < 4e9 / estimate.time_s < 4.4e12
-    assert estimate.reasons == ("elementwise at 90% of the bandwidth",)
+    assert 4.1e12 < 4e9 / estimate.time_s < 4.45e12
+    assert estimate.reasons == ("elementwise at 92% of the bandwidth",)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What `shapewright calibrate` reached: its own report, and a run of unseen random products scored by the shipped and the new profile.
+"""What `shapewright calibrate` reached: its own report, and runs of unseen random products scored by the shipped and the new profile.
 
 `benchmarks/GPU/calibrate/` holds reports (`shapewright calibrate --json`: objects with `classes`) and profiles (objects with `menus`), told
 apart by what they hold. Errors |predicted / measured - 1| in percent. A file that is neither is left aside.
@@ -25,13 +25,16 @@ from .runs import Row
 
 FOLDER = "calibrate"
 GOAL_PERCENT, GOAL_S = 5.0, 180.0
+#: Plans whose products no profile has seen.
+UNSEEN = ("usual", "random")
 _GROUPS = ("all", "linear", "batched")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """Unseen products (`group` of them) by one profile: `profile` is "shipped" or a file's name."""
+    """Unseen products (`group` of those of a `plan`) by one profile: `profile` is "shipped" or a file's name."""
 
+    plan: str
     profile: str
     group: str
     num_points: int
@@ -52,8 +55,8 @@ def read_calibrations(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Pro
     return reports, profiles
 
 
-def evaluations(rows: Sequence[Row], gpu: Gpu, profiles: Mapping[str, Profile]) -> list[Evaluation]:
-    """The products of `rows` by the shipped profile and by each of `profiles`."""
+def evaluations(plan: str, rows: Sequence[Row], gpu: Gpu, profiles: Mapping[str, Profile]) -> list[Evaluation]:
+    """The products of `rows`, measured by `plan`, by the shipped profile and by each of `profiles`."""
     points = [point for row in rows if isinstance(point := point_of(row), GemmPoint) and point.dtype in ("bf16", "fp16")]
     if not points:
         return []
@@ -66,12 +69,13 @@ def evaluations(rows: Sequence[Row], gpu: Gpu, profiles: Mapping[str, Profile]) 
         percent = absolute_percent(np.array([estimate_gemm(each, gpu, own).time_s for each in products]), measured)
         for group, mask in zip(_GROUPS, (np.ones_like(is_batched), ~is_batched, is_batched), strict=True):
             if mask.any():
-                found.append(_evaluation(name, group, percent[mask]))
+                found.append(_evaluation(plan, name, group, percent[mask]))
     return found
 
 
-def _evaluation(profile: str, group: str, percent: np.ndarray[Any, Any]) -> Evaluation:
+def _evaluation(plan: str, profile: str, group: str, percent: np.ndarray[Any, Any]) -> Evaluation:
     median, p90 = np.quantile(percent, [0.5, 0.9]).tolist()
     return Evaluation(
-        profile=profile, group=group, num_points=len(percent), mape_percent=float(percent.mean()), median_percent=median, p90_percent=p90
-    )
+        plan=plan, profile=profile, group=group, num_points=len(percent), mape_percent=float(percent.mean()), median_percent=median,
+        p90_percent=p90,
+    )  # fmt: skip

@@ -18,7 +18,7 @@ from ...errors import InputError
 from ...hardware.load import load_gpu
 from ...measure.store import RunRows
 from ..results import rounded
-from .calibrations import evaluations, read_calibrations
+from .calibrations import UNSEEN, evaluations, read_calibrations
 from .head_sizes import head_lines, head_points
 from .layers import layer_cells, layer_scores
 from .misalignment import map_lines, misalignment_map, needs, pair_lines
@@ -28,7 +28,7 @@ from .runs import failed_rows, find_runs, ok_rows
 
 SCHEMA_VERSION = 1
 #: Plan -> what its runs are kept as.
-PLANS = ("repeatability", "misalignment", "misalignment-compiled", "heads", "layers", "random", "operators")
+PLANS = ("repeatability", "misalignment", "misalignment-compiled", "heads", "layers", "usual", "random", "operators")
 Document = dict[str, Any]
 
 
@@ -44,6 +44,7 @@ def measuring_document(folder: Path) -> Document:
     heads = head_points(ok_rows(runs["heads"]))
     cells, unpredicted = layer_cells(ok_rows(runs["layers"]), gpu)
     reports, profiles = read_calibrations(folder)
+    unseen = [each for plan in UNSEEN for each in evaluations(plan, ok_rows(runs[plan], "gemm"), gpu, profiles)]
     document = {
         "schema_version": SCHEMA_VERSION,
         "gpu": gpu.name,
@@ -55,7 +56,7 @@ def measuring_document(folder: Path) -> Document:
         "heads": {"points": _plain(heads), "lines": _plain(head_lines(heads)), "refused": _refused(runs["heads"])},
         "layers": {"cells": _plain(cells), "scores": _plain(layer_scores(cells)), "unpredicted": unpredicted,
                    "failed": _refused(runs["layers"])},
-        "calibrate": {"reports": reports, "evaluations": _plain(evaluations(ok_rows(runs["random"], "gemm"), gpu, profiles))},
+        "calibrate": {"reports": reports, "evaluations": _plain(unseen)},
     }  # fmt: skip
     return rounded(document)
 

@@ -2,9 +2,9 @@
 
     error = predicted / measured - 1;  spread = (slowest - fastest round) / median;  MAPE over the cells where the GPU is the limit
 
-A cell is one layer of a model in one phase; of several occasions its measured time is the median, its spread the mean. Whether a layer
-waits for the host is measured (its kernels against its wall time, `is_host_bound` of the row), on most occasions; where no row says so the
-prediction tells. Times in seconds, errors in percent.
+A cell is one layer of a model in one phase and workload; of several occasions its measured time is the median, its spread the mean.
+Whether a layer waits for the host is measured (its kernels against its wall time, `is_host_bound` of the row), on most occasions; where no
+row says so the prediction tells. Times in seconds, errors in percent.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 
 from ...hardware.gpu import Gpu
 from ...measure.points import point_of
+from ...measure.run_lines import key_of_row
 from ..compare import Compared, compare_points
 from .runs import Row
 
@@ -58,11 +59,10 @@ class LayerScore:
 
 def layer_cells(rows: Iterable[Row], gpu: Gpu) -> tuple[list[LayerCell], list[str]]:
     """The cells in the order of their models' first rows, and why others have no prediction."""
-    groups: dict[tuple[str, ...], list[Row]] = {}
+    groups: dict[str | None, list[Row]] = {}
     for row in rows:
         if row["kind"] == "layer":
-            key = tuple(str(row[name]) for name in ("model", "changes", "source", "phase", "runtime", "attention"))
-            groups.setdefault(key, []).append(row)
+            groups.setdefault(key_of_row(row), []).append(row)
     answers = compare_points([point_of(group[0]) for group in groups.values()], gpu)
     cells, reasons = [], []
     for group, answer in zip(groups.values(), answers, strict=True):

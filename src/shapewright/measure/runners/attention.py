@@ -61,7 +61,7 @@ def _call(function: Function, operands: Sequence[Any], point: AttentionPoint, be
     def once(*inputs: Any) -> Any:
         return _explained(function, inputs, point)
 
-    return backward_call(once, operands[:3], operands[3], bench)
+    return with_precision(backward_call(once, operands[:3], operands[3], bench), point.dtype)
 
 
 def _laid_out(point: AttentionPoint, flat: Sequence[Any]) -> list[Any]:

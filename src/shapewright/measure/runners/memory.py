@@ -12,7 +12,6 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ...dtypes import load_dtype
 from ..clock import Call, Prepared
 from ..memory_ops import VOCABULARY, check_memory
 from ..operands import torch_dtype
@@ -109,7 +108,7 @@ def _fitted(point: MemoryPoint, operands: list[Any]) -> list[Any]:
     if point.op == "heads_copy":
         return [operands[0].view(point.rows, -1, _head_dim(point.width))]
     if point.op == "to_half":  # an empty tensor tells the function which format
-        return [operands[0], operands[0].new_empty(0, dtype=torch_dtype(load_dtype(point.dtype).name))]
+        return [operands[0], operands[0].new_empty(0, dtype=torch_dtype(point.dtype))]
     return operands
 
 

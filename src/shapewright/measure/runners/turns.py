@@ -42,7 +42,8 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """`rounds_s[i][j]`: seconds of step j in round i; `first_s`, `launches` (None on a CPU) and `peak_bytes` by step."""
+    """`rounds_s[i][j]`: seconds of step j in round i; `first_s`, `launches` (None on a CPU) and `peak_bytes` by step: what the first call
+    held at most, and what its job holds beside the modules (inputs, a cache)."""
 
     rounds_s: Sequence[Sequence[float]]
     first_s: Sequence[float]
@@ -149,11 +150,13 @@ def _prepared(index: int, job: Job, modules: dict[Hashable, Any], bench: Bench) 
     """Modules (shared by key), calls, and the first and some further calls of each."""
     if job.key not in modules:
         modules[job.key] = job.build()
+    before = _allocated(bench, is_start=True)
     ready = _Ready(index=index, job=job, calls=job.steps(modules[job.key]), first_s=[], peak_bytes=[])
+    own = _allocated(bench, is_start=True) - before
     for call in ready.calls:
         held = _allocated(bench, is_start=True)
         ready.first_s.append(bench.clock.wall_s(call))
-        ready.peak_bytes.append(_allocated(bench) - held)
+        ready.peak_bytes.append(_allocated(bench) - held + own)
         bench.clock.sustained_s(call, bench.clock.protocol.round_s / 2)
     return ready
 

@@ -78,12 +78,12 @@ def test_profiles_are_scored_on_unseen_products() -> None:
     sizes = {name: [getattr(point, name) for point in points] for name in ("batch", "m", "n", "k")}
     time_s = predict_gemm(GPU, **sizes, dtype="bf16", layout="NT").time_s
     rows = [row_of(point, float(each) / 1.1) for point, each in zip(points, time_s, strict=True)]
-    found = evaluations(rows, GPU, {"again.json": load_profile(GPU)})
+    found = evaluations("random", rows, GPU, {"again.json": load_profile(GPU)})
     assert [(each.profile, each.group, each.num_points) for each in found] == [
         (name, *rest) for name in ("shipped", "again.json") for rest in (("all", 4), ("linear", 3), ("batched", 1))
     ]
     assert [each.mape_percent for each in found] == pytest.approx([10.0] * 6, rel=1e-3)
-    assert evaluations([], GPU, {}) == []
+    assert evaluations("random", [], GPU, {}) == []
 
 
 def test_the_map_is_a_table(folder: Path, tmp_path: Path) -> None:

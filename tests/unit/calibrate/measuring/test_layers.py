@@ -34,6 +34,11 @@ def test_occasions_become_one_cell() -> None:
     assert (cell.num_occasions, cell.measured_s) == (3, 7e-3)
 
 
+def test_another_workload_is_another_cell() -> None:
+    cells, _ = layer_cells([layer_row(LLAMA, 7e-3), layer_row(replace(LLAMA, sequence=4096), 15e-3)], GPU)
+    assert [(cell.num_occasions, cell.measured_s) for cell in cells] == [(1, 7e-3), (1, 15e-3)]
+
+
 def test_host_bound_layers_are_named_and_not_scored() -> None:
     slow, wide = LayerPoint(model="pythia-410m"), replace(LLAMA, phase="train")
     rows = [layer_row(slow, 1e-2, is_host_bound=True), layer_row(LLAMA, predicted_s(LLAMA)), layer_row(wide, predicted_s(wide) / 1.02)]
