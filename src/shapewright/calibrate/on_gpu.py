@@ -1,6 +1,6 @@
 """`calibrate` on the GPU at hand: measure for a minute or two, fit, say how well, in one call.
 
-    here = calibrate_here(Request(seconds=150))
+    here = calibrate_here(Request(seconds=165))
     here.calibration.document, here.calibration.parts, here.summary
 
 The rows go to a run file of the user's (`measure.store.runs_folder`), and are safe there from the moment they are measured: a calibration
@@ -51,7 +51,7 @@ class Request:
     device: str = "cuda"
     gpu: str | None = None
     library: str | None = None
-    seconds: float = 150.0
+    seconds: float = 165.0
     seed: int = 0
     rows: Path | None = None
 

@@ -38,6 +38,10 @@ SEQUENCES = (128, 256, 512, 1024, 2048, 4096)
 #: Shares of the draws: products of layers, of decoding (few rows), of attention; the rest are runs of `RUN` neighbours.
 LINEAR, DECODE, BATCHED, RUN = 0.66, 0.10, 0.16, 4
 FP16_SHARE = 0.1
+#: Share of attention's products whose sequence is any length.
+ANY_SEQUENCE = 0.4
+#: Seconds at the datasheet's peak of the longest product: a misaligned one takes ten times as long, and six replays of it are timed.
+MOST_S = 5e-3
 #: One kernel each, by name, and whether it goes backward: every pattern that PyTorch has an operation for.
 KERNEL_NAMES = (
     ("add", False), ("gelu", False), ("copy", False), ("heads_copy", False), ("layer_norm", False), ("softmax", False), ("to_fp32", False),
@@ -66,7 +70,7 @@ class Reach:
 
 
 def reach_of(gpu: Gpu, *, is_cpu: bool = False) -> Reach:
-    """The reach of a GPU: products of at most 15 ms at the datasheet's peak. A CPU runs the same mixture in miniature."""
+    """The reach of a GPU: products of at most `MOST_S` at the datasheet's peak. A CPU runs the same mixture in miniature."""
     dtype = "bf16" if "bf16" in gpu.flops_per_s else "fp16"
     if is_cpu:
         return Reach(
@@ -74,7 +78,7 @@ def reach_of(gpu: Gpu, *, is_cpu: bool = False) -> Reach:
         )
     # torch's SDPA runs cuDNN's kernels from Hopper on, FlashAttention-2 and its kin before.
     return Reach(
-        dtype=dtype, has_fp16=dtype != "fp16" and "fp16" in gpu.flops_per_s, max_flops=15e-3 * gpu.flops_per_s[dtype],
+        dtype=dtype, has_fp16=dtype != "fp16" and "fp16" in gpu.flops_per_s, max_flops=MOST_S * gpu.flops_per_s[dtype],
         max_elements=min(2**30, gpu.memory_bytes // 128), max_size=65536, max_bytes=min(1e9, gpu.memory_bytes / 64),
         cold_bytes=float(max(2**20, gpu.l2_bytes // 24)), backend="sdpa",
     )  # fmt: skip
@@ -133,8 +137,10 @@ def _linear(random: Random, reach: Reach, most_rows: int) -> GemmPoint:
 
 def _batched(random: Random, reach: Reach) -> GemmPoint:
     """Scores (s x s x head) or their product with the values (s x head x s) of all heads of a batch."""
-    sequences = [each for each in SEQUENCES if each <= reach.max_size]
-    batch, sequence = int(random.choice(BATCHES)), int(random.choice(sequences))
+    if random.random() < ANY_SEQUENCE:
+        batch, sequence = round(_log_uniform(random, 2, 256)), _size(random, 64, min(4096, reach.max_size))
+    else:
+        batch, sequence = int(random.choice(BATCHES)), int(random.choice([each for each in SEQUENCES if each <= reach.max_size]))
     head, is_score = _size(random, 8, 256), random.random() < 0.5
     n, k = (sequence, head) if is_score else (head, sequence)
     return GemmPoint(batch=batch, m=sequence, n=n, k=k, dtype=reach.dtype, layout="NT" if is_score else "NN", call="bmm")

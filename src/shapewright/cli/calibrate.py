@@ -43,7 +43,7 @@ PrintGpu = Annotated[
 
 
 def calibrate(
-    *, rows: RowsFiles = None, device: DeviceName = "cuda", gpu: MeasuredGpu = None, library: Library = None, seconds: Seconds = 150.0,
+    *, rows: RowsFiles = None, device: DeviceName = "cuda", gpu: MeasuredGpu = None, library: Library = None, seconds: Seconds = 165.0,
     seed: Seed = 0, resume: Resume = None, out: OutFile = None, print_gpu: PrintGpu = False, json: Json = False,
 ) -> None:  # fmt: skip
     """Fit the predictor to a GPU: the one at hand, measured for --seconds, or one whose rows --from names.
