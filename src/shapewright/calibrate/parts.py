@@ -134,7 +134,7 @@ def _fit(name: str, held: Array, before: Array, after: Array | None) -> ClassFit
 def is_sure(before: Array, after: Array, held: Array) -> bool:
     """Whether held-out errors fell by more than their scatter explains."""
     gain = before[held] - after[held]
-    return len(gain) > 1 and float(gain.mean()) > SURE * float(gain.std(ddof=1)) / np.sqrt(len(gain))
+    return bool(len(gain) > 1 and float(gain.mean()) > SURE * float(gain.std(ddof=1)) / np.sqrt(len(gain)))
 
 
 def _attention(rows: Sequence[Mapping[str, Any]], gpu: Gpu, profile: Profile) -> tuple[AttentionRate, list[ClassFit]]:

@@ -44,7 +44,8 @@ def measuring_document(folder: Path) -> Document:
     heads = head_points(ok_rows(runs["heads"]))
     cells, unpredicted = layer_cells(ok_rows(runs["layers"]), gpu)
     reports, profiles = read_calibrations(folder)
-    unseen = [each for plan in UNSEEN for each in evaluations(plan, ok_rows(runs[plan], "gemm"), gpu, profiles)]
+    # A plan's last run was made after the calibration, on its card.
+    unseen = [each for plan in UNSEEN for each in evaluations(plan, ok_rows(runs[plan][-1:], "gemm"), gpu, profiles)]
     document = {
         "schema_version": SCHEMA_VERSION,
         "gpu": gpu.name,
