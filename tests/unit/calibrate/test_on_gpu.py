@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from shapewright.calibrate import on_gpu
 from shapewright.calibrate.on_gpu import Request, calibrate_here, fit_run, gpu_of, is_run, library_of, measure_here, open_session
 from shapewright.errors import InputError, MissingError
 from shapewright.hardware.load import load_gpu
 from shapewright.hardware.profile import profile_from_json
 from shapewright.measure.devices import Device
-from shapewright.measure.points import GemmPoint, settings_of
+from shapewright.measure.executor import Summary, execute
+from shapewright.measure.points import GemmPoint, Point, settings_of
 from shapewright.measure.store import FOLDER_VARIABLE as RUNS_VARIABLE
 from shapewright.measure.store import Run, read_run
 from shapewright.predict.profiles import FOLDER_VARIABLE
@@ -32,13 +36,24 @@ def gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(path)
 
 
-def test_a_second_call_goes_on_and_the_fit_is_better(gpu: str) -> None:
+def measure_so_many(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """Let a calibration end after `count` points of its sample, however busy the machine is, instead of after its seconds."""
+
+    def limited(points: Sequence[Point], run: Run, **named: Any) -> Summary:
+        return execute(points[:count], run, **{**named, "time_limit_s": None})
+
+    monkeypatch.setattr(on_gpu, "execute", limited)
+
+
+def test_a_second_call_goes_on_and_the_fit_is_better(gpu: str, monkeypatch: pytest.MonkeyPatch) -> None:
     request = Request(device="cpu", gpu=gpu, seconds=16.0)
     session = open_session(request)
     assert not session.is_resumed
-    first = measure_here(Request(device="cpu", gpu=gpu, seconds=6.0), session, time.monotonic(), None)
+    measure_so_many(monkeypatch, 40)
+    first = measure_here(request, session, time.monotonic(), None)
     kept = read_run(session.path).rows
-    assert len(kept) == first.num_measured > 0
+    assert len(kept) == first.num_measured == 40
+    measure_so_many(monkeypatch, 420)
     again = open_session(request)
     assert again.is_resumed and again.path == session.path
     here = calibrate_here(request, again)

@@ -16,7 +16,8 @@ from shapewright.measure.runners.turns import Measured
 from unit.measure.benches_of_steps import step_bench
 
 TINY = "hidden_size=64,num_attention_heads=4,intermediate_size=128"
-POSITIVE = {"time_s", "min_s", "low_s", "high_s", "max_s", "first_s", "deep_s", "shallow_s"}
+#: The least of three differences may fall below 0 where the machine is busy; these do not.
+POSITIVE = {"time_s", "max_s", "first_s", "deep_s", "shallow_s"}
 
 
 def point(model: str = "llama-2-7b", **more: Any) -> LayerPoint:
@@ -26,7 +27,7 @@ def point(model: str = "llama-2-7b", **more: Any) -> LayerPoint:
 
 @pytest.mark.parametrize("source", ["hf", "reference"])
 def test_forward_and_training_of_one_layer(source: Any) -> None:
-    points = [point(model, phase=phase, source=source) for model in ("llama-2-7b", "gpt3-2.7b") for phase in ("forward", "train")]
+    points = [point(model, phase=phase, source=source, deep=13) for model in ("llama-2-7b", "gpt3-2.7b") for phase in ("forward", "train")]
 
     found = measure(points, step_bench())
 
@@ -36,7 +37,7 @@ def test_forward_and_training_of_one_layer(source: Any) -> None:
         assert all(float(row[name]) > 0 for name in POSITIVE)
         assert float(row["min_s"]) <= float(row["time_s"]) <= float(row["max_s"])
         assert row["num_replays"] == each.rounds
-        assert row["layers"] == "4 x full+dense"
+        assert row["layers"] == "12 x full+dense"
         assert row["num_together"] == 4
         assert row["method"] == "wall"
         assert "kernel_s" not in row  # a CPU has no kernels
@@ -59,8 +60,12 @@ def test_points_of_one_model_share_its_weights(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_each_points_failure_is_its_own() -> None:
-    points = [point("lama-2-7b"), point(source="reference", rounds=1), point("bloom-560m", changes="hidden_size=64,num_attention_heads=4"),
-              point(changes=f"{TINY},num_attention_heads=5")]  # fmt: skip
+    points = [
+        point("lama-2-7b"),
+        point(source="reference", rounds=1, deep=13),
+        point("bloom-560m", changes="hidden_size=64,num_attention_heads=4"),
+        point(changes=f"{TINY},num_attention_heads=5"),
+    ]
 
     found = measure(points, step_bench())
 
