@@ -59,14 +59,8 @@ def train(x: Array, target: Array, plan: Plan, seed: int) -> Network:
     parameters = _initial((len(x), *plan.hidden, 1), random)
     optimizer = _AdamW(parameters, plan)
     steps = max(1, int(plan.epochs * len(rows) / plan.rows_per_step))
-    order, at = random.permutation(len(rows)), 0
-    for step in range(steps):
-        if at + plan.rows_per_step > len(rows):
-            order, at = random.permutation(len(rows)), 0
-        index = order[at : at + plan.rows_per_step]
-        at += plan.rows_per_step
-        gradients = _gradients(parameters, rows[index].T, target[index])
-        optimizer.step(gradients, step, _rate(plan, step / steps))
+    for step, index in zip(range(steps), _batches(len(rows), plan.rows_per_step, random), strict=False):
+        optimizer.step(_gradients(parameters, rows[index].T, target[index]), step, _rate(plan, step / steps))
     return _unscaled(parameters, center, scale)
 
 

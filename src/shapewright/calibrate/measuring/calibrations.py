@@ -16,11 +16,12 @@ import numpy as np
 
 from ...hardware.gpu import Gpu
 from ...hardware.profile import Profile, profile_from_json
-from ...measure.points import GemmPoint, point_of
+from ...measure.points import GemmPoint
 from ...operators.types import Gemm
 from ...predict.gemm import estimate_gemm
 from ...predict.profiles import load_profile
 from ..score import absolute_percent
+from ..sources import FITTED_DTYPES
 from .runs import Row
 
 FOLDER = "calibrate"
@@ -57,12 +58,12 @@ def read_calibrations(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Pro
 
 def evaluations(plan: str, rows: Sequence[Row], gpu: Gpu, profiles: Mapping[str, Profile]) -> list[Evaluation]:
     """The products of `rows`, measured by `plan`, by the shipped profile and by each of `profiles`."""
-    points = [point for row in rows if isinstance(point := point_of(row), GemmPoint) and point.dtype in ("bf16", "fp16")]
-    if not points:
+    chosen = [row for row in rows if row["kind"] == GemmPoint.kind and row["dtype"] in FITTED_DTYPES]
+    if not chosen:
         return []
-    measured = np.array([row["time_s"] for row in rows if row["kind"] == "gemm" and row["dtype"] in ("bf16", "fp16")])
-    is_batched = np.array([point.batch > 1 for point in points])
-    products = [Gemm(batch=p.batch, m=p.m, n=p.n, k=p.k, dtype=p.dtype, layout=p.layout) for p in points]
+    measured = np.array([row["time_s"] for row in chosen])
+    products = [Gemm(**{name: row[name] for name in ("batch", "m", "n", "k", "dtype", "layout")}) for row in chosen]
+    is_batched = np.array([product.batch > 1 for product in products])
     found = []
     for name, profile in {"shipped": load_profile(gpu), **profiles}.items():
         own = replace(profile, gpu=gpu.name)

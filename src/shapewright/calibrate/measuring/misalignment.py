@@ -26,7 +26,6 @@ MIN_SIZES = 16
 #: A dimension counts as aligned enough where its products are no slower than this in the median.
 TOLERANCE = 1.05
 DIMENSIONS = ("m", "n", "k")
-ALIGNMENTS = (1, 2, 4, 8, 16, 32, 64)
 DTYPES, LAYOUTS = ("bf16", "fp16", "fp8"), ("NT", "NN", "TN")
 
 
