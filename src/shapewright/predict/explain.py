@@ -30,13 +30,10 @@ def explain(
     model that does not fit the memory, or a sequence beyond the model's positions, is a note, not an error. Errors: `InputError` for a
     dtype the GPU cannot multiply or an unknown library.
     """
-    gpu = load_gpu(gpu)
-    workload = workload or Workload()
-    _require_runnable(shape, workload)
-    dtype = load_dtype(workload.dtype or gpu.default_dtype).name
-    gpu.peak_flops_per_s(dtype)
-    workload = replace(workload, dtype=dtype)
-    machine = Machine(gpu=gpu, profile=load_profile(gpu, library), node=load_node(node) if node is not None else default_node(gpu))
+    machine = load_machine(gpu, node=node, library=library)
+    workload = runnable(shape, workload or Workload(), machine.gpu)
+    assert workload.dtype is not None
+    dtype, gpu = workload.dtype, machine.gpu
     operators = lower(shape, workload, dtype)
     times = with_shares(operators, estimate_operators(operators, machine), workload.num_micro_batches)
     memory = memory_use(shape, workload)
@@ -54,8 +51,19 @@ def explain(
     )
 
 
-def _require_runnable(shape: ModelShape, workload: Workload) -> None:
-    """Refuse what no GPU could run: a split finer than what there is to split, or decoding with an encoder."""
+def load_machine(gpu: Gpu | str, *, node: Node | str | None = None, library: str | None = None) -> Machine:
+    """The GPU with the constants of `library` (None: its default) and the node around it (None: its usual one)."""
+    gpu = load_gpu(gpu)
+    return Machine(gpu=gpu, profile=load_profile(gpu, library), node=load_node(node) if node is not None else default_node(gpu))
+
+
+def runnable(shape: ModelShape, workload: Workload, gpu: Gpu) -> Workload:
+    """`workload` with its dtype filled in; refuses a dtype that the GPU cannot multiply and what no GPU could run.
+
+    That is a split finer than what there is to split, or decoding with an encoder.
+    """
+    dtype = load_dtype(workload.dtype or gpu.default_dtype).name
+    gpu.peak_flops_per_s(dtype)
     limits = (
         ("tensor_parallel", shape.num_attention_heads, "attention heads"),
         ("pipeline_parallel", shape.num_hidden_layers, "layers"),
@@ -68,6 +76,7 @@ def _require_runnable(shape: ModelShape, workload: Workload) -> None:
             )
     if shape.kind == "encoder" and workload.phase == "decode":
         raise InputError(f"{shape.name} is an encoder: it has no decode phase", hint="use --phase forward or prefill", field="phase")
+    return replace(workload, dtype=dtype)
 
 
 def _notes(shape: ModelShape, workload: Workload, machine: Machine, memory: MemoryUse) -> tuple[str, ...]:

@@ -166,6 +166,22 @@ def estimate_gemm(gemm: Gemm, gpu: Gpu, profile: Profile) -> Estimate:
     )
 
 
+def estimate_gemms(gemms: Sequence[Gemm], gpu: Gpu, profile: Profile) -> list[Estimate]:
+    """Many products at once: the times of `estimate_gemm` as one part each, without reasons."""
+    estimates: dict[Gemm, Estimate] = {}
+    for dtype in {gemm.dtype for gemm in gemms}:
+        own = [gemm for gemm in gemms if gemm.dtype == dtype]
+        batch = _together(own, _product(gpu, profile, dtype))
+        times = (column.tolist() for column in (batch.time_s, batch.low_s, batch.high_s, batch.limit_s))
+        columns = (*times, batch.bounds, batch.provenance)
+        for gemm, time_s, low_s, high_s, limit_s, bound, provenance in zip(own, *columns, strict=True):
+            estimates[gemm] = Estimate(
+                time_s=time_s, low_s=low_s, high_s=high_s, limit_s=limit_s, bound_by=BOUNDS[bound], provenance=PROVENANCES[provenance],
+                parts=(TimePart(name="product", time_s=time_s, reason="of many at once"),),
+            )  # fmt: skip
+    return [estimates[gemm] for gemm in gemms]
+
+
 def _corrected(estimate: Estimate, factor: float) -> Estimate:
     """The estimate with what measured products say beyond its parts."""
     change_s = estimate.time_s * (factor - 1)
@@ -179,10 +195,15 @@ def _corrected(estimate: Estimate, factor: float) -> Estimate:
 
 def _single(gemm: Gemm, product: Product) -> _Batch:
     """One product through the arithmetic of many: the same answer as among a million, but for the last of 32-bit digits."""
-    sizes = {name: np.array([getattr(gemm, name)], np.int64) for name in ("batch", "m", "n", "k")}
-    one = _Batch(product=product, **sizes, layout=np.array([LAYOUT_CODES[gemm.layout]], np.int64))
-    one.predict()
-    return one
+    return _together([gemm], product)
+
+
+def _together(gemms: Sequence[Gemm], product: Product) -> _Batch:
+    """Products of one dtype, predicted."""
+    sizes = {name: np.array([getattr(gemm, name) for gemm in gemms], np.int64) for name in ("batch", "m", "n", "k")}
+    batch = _Batch(product=product, **sizes, layout=np.array([LAYOUT_CODES[gemm.layout] for gemm in gemms], np.int64))
+    batch.predict()
+    return batch
 
 
 class _Batch:

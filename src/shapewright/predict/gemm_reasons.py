@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..hardware.profile import Candidate, KernelMenu
-from ..operators.types import Gemm
+from ..operators.types import Gemm, Layout
 from ..units import ceil_div
 from .estimate import BoundBy, Estimate, TimePart
 from .gemm_classes import CLASSES, gemm_class, pattern_factors, vector_size
@@ -55,12 +55,12 @@ def _times(gemm: Gemm, group: float, menu: KernelMenu, rates: Rates) -> Candidat
 def aligned_product(gemm: Gemm, rates: Rates) -> Gemm:
     """The product with every misaligned leading dimension rounded up to whole vectors."""
     vector = vector_size(rates.size_bytes, rates.vector_bytes)
-    return replace(gemm, **{name: ceil_div(getattr(gemm, name), vector) * vector for name in _leading_dimensions(gemm)})
+    return replace(gemm, **{name: ceil_div(getattr(gemm, name), vector) * vector for name in leading_dimensions(gemm.layout)})
 
 
 def with_misalignment(estimate: Estimate, gemm: Gemm, rounded: Gemm, aligned_s: float, vector: int) -> Estimate:
     """The estimate of a misaligned product, its first reason the fault, the cure `rounded` and how much faster that is at `aligned_s`."""
-    changed = [name for name in _leading_dimensions(gemm) if getattr(gemm, name) != getattr(rounded, name)]
+    changed = [name for name in leading_dimensions(gemm.layout) if getattr(gemm, name) != getattr(rounded, name)]
     faults = ", ".join(f"{name} = {getattr(gemm, name)}" for name in changed)
     cure = ", ".join(f"{name} = {getattr(rounded, name)}" for name in changed)
     gain = estimate.time_s / aligned_s
@@ -68,9 +68,9 @@ def with_misalignment(estimate: Estimate, gemm: Gemm, rounded: Gemm, aligned_s: 
     return replace(estimate, reasons=(f"misaligned: {faults} is not a multiple of {vector}{words}", *estimate.reasons[1:]))
 
 
-def _leading_dimensions(gemm: Gemm) -> tuple[str, ...]:
+def leading_dimensions(layout: Layout) -> tuple[str, ...]:
     """Dimensions along which a matrix of this layout is contiguous: x, w and y."""
-    return {"NT": ("k", "n"), "NN": ("k", "n"), "TN": ("m", "n")}[gemm.layout]
+    return {"NT": ("k", "n"), "NN": ("k", "n"), "TN": ("m", "n")}[layout]
 
 
 class _Walk:

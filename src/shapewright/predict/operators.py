@@ -1,4 +1,8 @@
-"""Time of any operator: hands its work to the model of its kind. Identical work is estimated once."""
+"""Time of any operator: hands its work to the model of its kind. Identical work is estimated once.
+
+`estimate_operators` gives estimates with parts and reasons; `estimate_works` gives the same times without them, products as arrays, for
+callers that compare hundreds of shapes. Seconds.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from ..operators.types import Collective, FlashAttention, Gemm, GroupedGemm, Mem
 from .attention import estimate_attention
 from .collectives import estimate_collective
 from .estimate import Estimate, TimePart
-from .gemm import estimate_gemm
+from .gemm import estimate_gemm, estimate_gemms
 from .memory_bound import estimate_memory
 
 
@@ -27,18 +31,20 @@ class Machine:
     def estimate(self, work: Work) -> Estimate:
         """One call of `work` amid a step; several GPUs without a node are refused."""
         if isinstance(work, Gemm):
-            return self._sustained(estimate_gemm(work, self.gpu, self.profile), work.flops, work.dtype)
+            return self.sustained(estimate_gemm(work, self.gpu, self.profile), work.flops, work.dtype)
         if isinstance(work, GroupedGemm):
-            return self._sustained(_grouped(work, self.gpu, self.profile), work.flops, work.dtype)
+            return self.sustained(_grouped(work, self.gpu, self.profile), work.flops, work.dtype)
         if isinstance(work, FlashAttention):
-            return self._sustained(estimate_attention(work, self.gpu, self.profile, is_replayed=False), work.executed_flops, work.dtype)
+            return self.sustained(estimate_attention(work, self.gpu, self.profile, is_replayed=False), work.executed_flops, work.dtype)
         if isinstance(work, MemoryPass | MemoryChain):
             return estimate_memory(work, self.gpu, self.profile)
         assert isinstance(work, Collective)
         return estimate_collective(work, self.node, self.gpu, self.profile)
 
-    def _sustained(self, burst: Estimate, flops: float, dtype: str) -> Estimate:
-        """A step runs kernels back to back: those that keep the tensor cores busy slow down at the card's power limit.
+    def sustained(self, burst: Estimate, flops: float, dtype: str) -> Estimate:
+        """`burst` as it is amid a step.
+
+        A step runs kernels back to back: those that keep the tensor cores busy slow down at the card's power limit.
 
         Constants of plain-core products (fp32) come from whole layers, so they hold it already.
         """
@@ -69,19 +75,46 @@ def estimate_operators(operators: Iterable[Operator], machine: Machine) -> list[
     return estimates
 
 
-def _grouped(work: GroupedGemm, gpu: Gpu, profile: Profile) -> Estimate:
-    """Experts as one batched product of the mean number of rows, or as a loop of plain ones; rows and experts rounded to whole ones."""
+def estimate_works(works: Iterable[Work], machine: Machine) -> dict[Work, Estimate]:
+    """Estimates of distinct works without reasons, as `Machine.estimate` gives them but for the last of 32-bit digits."""
+    works = list(dict.fromkeys(works))
+    products = {work: _grouped_product(work) if isinstance(work, GroupedGemm) else (work, 1) for work in works
+                if isinstance(work, Gemm | GroupedGemm)}  # fmt: skip
+    gemms = list(dict.fromkeys(gemm for gemm, _ in products.values()))
+    times = dict(zip(gemms, estimate_gemms(gemms, machine.gpu, machine.profile), strict=True))
+    estimates = {}
+    for work in works:
+        if isinstance(work, Gemm | GroupedGemm):
+            gemm, repeats = products[work]
+            estimates[work] = machine.sustained(_repeated(times[gemm], repeats), work.flops, work.dtype)
+        else:
+            estimates[work] = machine.estimate(work)
+    return estimates
+
+
+def _grouped_product(work: GroupedGemm) -> tuple[Gemm, int]:
+    """Experts as one batched product of the mean number of rows, or as a plain one and how often it runs; all rounded to whole ones."""
     experts, rows = max(1, round(work.num_active_groups)), max(1, round(work.rows_per_group))
-    mean = "mean rows an expert; uneven routing makes the fullest expert later"
     if work.layout == "TN":  # wgrad: the contracted dimension is the tokens
         shape = Gemm(m=work.n, n=work.k, k=rows, dtype=work.dtype, layout="TN")
     else:
         shape = Gemm(m=rows, n=work.n, k=work.k, dtype=work.dtype, layout=work.layout)
-    if not work.is_loop:
-        return estimate_gemm(replace(shape, batch=experts), gpu, profile).with_reasons(f"{experts} experts in one kernel", mean)
-    one = estimate_gemm(shape, gpu, profile)
+    return (shape, experts) if work.is_loop else (replace(shape, batch=experts), 1)
+
+
+def _grouped(work: GroupedGemm, gpu: Gpu, profile: Profile) -> Estimate:
+    """The product of a mixture of experts, and in words how its experts run."""
+    product, repeats = _grouped_product(work)
+    how = f"a loop over {repeats} experts" if work.is_loop else f"{product.batch} experts in one kernel"
+    mean = "mean rows an expert; uneven routing makes the fullest expert later"
+    return _repeated(estimate_gemm(product, gpu, profile), repeats).with_reasons(how, mean)
+
+
+def _repeated(one: Estimate, times: int) -> Estimate:
+    """The estimate of `times` such calls in a row."""
+    if times == 1:
+        return one
     return replace(
-        one, time_s=one.time_s * experts, low_s=one.low_s * experts, high_s=one.high_s * experts, limit_s=one.limit_s * experts,
-        parts=tuple(TimePart(name=part.name, time_s=part.time_s * experts, reason=part.reason) for part in one.parts),
-        reasons=(*one.reasons, f"a loop over {experts} experts", mean),
+        one, time_s=one.time_s * times, low_s=one.low_s * times, high_s=one.high_s * times, limit_s=one.limit_s * times,
+        parts=tuple(TimePart(name=part.name, time_s=part.time_s * times, reason=part.reason) for part in one.parts),
     )  # fmt: skip

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ..operators.lower import lower
 from ..operators.types import MemoryChain, MemoryPass, Operator
@@ -41,8 +41,22 @@ def num_launches(operator: Operator) -> int:
     return operator.work.num_kernels if isinstance(operator.work, MemoryPass | MemoryChain) else 1
 
 
-def step_time(times: Sequence[OperatorTime], shape: ModelShape, workload: Workload, dtype: str, machine: Machine) -> StepTime:
-    """The step of `times`, which list one micro-batch and the once-a-step operators of one GPU."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepSeconds:
+    """The time of a step with its interval, and what it is made of: GPU work, what the host needs to issue it, idle pipeline time."""
+
+    time_s: float
+    low_s: float
+    high_s: float
+    gpu_s: float
+    host_s: float
+    bubble_s: float
+
+
+def step_seconds(times: Sequence[OperatorTime], shape: ModelShape, workload: Workload, machine: Machine) -> StepSeconds:
+    """How long the step of `times` takes, which list one micro-batch and the once-a-step operators of one GPU."""
+    if workload.stack != "none" and workload.is_training:
+        return _stack_seconds(times, shape, workload, machine)
     batch = [time for time in times if time.operator.part != "optimizer"]
     once = [time for time in times if time.operator.part == "optimizer"]
     repeats, stages = workload.num_micro_batches, workload.pipeline_parallel
@@ -53,21 +67,32 @@ def step_time(times: Sequence[OperatorTime], shape: ModelShape, workload: Worklo
     host_s = launches * machine.profile.launch_host_s if workload.runtime == "eager" else 0.0
     host = machine.profile.spreads["host"]
     below, above = deviation(times, repeats + stages - 1)
-    time_s = max(gpu_s, host_s)
-    span = max(gpu_s - below, host_s * host.low), max(gpu_s + above, host_s * host.high)
-    if workload.stack != "none" and workload.is_training:
-        stack = load_stack(workload.stack)
-        gpus_per_node = machine.node.gpus_per_node if machine.node else GPUS_PER_NODE
-        taken = stack_time(step_load(times, shape, workload, gpus_per_node), stack, machine.gpu.architecture)
-        time_s, gpu_s, host_s, bubble_s = (float(value) for value in taken)
-        wide = machine.profile.spreads["datasheet"] if machine.gpu.architecture not in stack.factors else stack.spread
-        span = time_s * wide.low, time_s * wide.high
+    return StepSeconds(
+        time_s=max(gpu_s, host_s), low_s=max(gpu_s - below, host_s * host.low), high_s=max(gpu_s + above, host_s * host.high),
+        gpu_s=gpu_s, host_s=host_s, bubble_s=bubble_s,
+    )  # fmt: skip
+
+
+def _stack_seconds(times: Sequence[OperatorTime], shape: ModelShape, workload: Workload, machine: Machine) -> StepSeconds:
+    """The step as a training stack whose whole steps were measured runs it."""
+    stack, architecture = load_stack(workload.stack), machine.gpu.architecture
+    gpus_per_node = machine.node.gpus_per_node if machine.node else GPUS_PER_NODE
+    taken = stack_time(step_load(times, shape, workload, gpus_per_node), stack, architecture)
+    time_s, gpu_s, host_s, bubble_s = (float(value) for value in taken)
+    spread = stack.spread if architecture in stack.factors else machine.profile.spreads["datasheet"]
+    return StepSeconds(time_s=time_s, low_s=time_s * spread.low, high_s=time_s * spread.high, gpu_s=gpu_s, host_s=host_s, bubble_s=bubble_s)
+
+
+def step_time(times: Sequence[OperatorTime], shape: ModelShape, workload: Workload, dtype: str, machine: Machine) -> StepTime:
+    """The step of `times` with its FLOPs, tokens and launches."""
+    step = step_seconds(times, shape, workload, machine)
+    launches = sum(total_launches([time]) * (1 if time.operator.part == "optimizer" else workload.num_micro_batches) for time in times)
     flops = model_flops(shape, workload, dtype)
     peak = machine.gpu.peak_flops_per_s(dtype) * workload.num_gpus
-    tokens = workload.num_tokens * repeats * workload.data_parallel
+    tokens = workload.num_tokens * workload.num_micro_batches * workload.data_parallel
     return StepTime(
-        time_s=time_s, low_s=span[0], high_s=span[1], flops=flops, tokens_per_s=tokens / time_s, mfu=flops / (time_s * peak),
-        gpu_s=gpu_s, host_s=host_s, bubble_s=bubble_s, num_launches=launches,
+        time_s=step.time_s, low_s=step.low_s, high_s=step.high_s, flops=flops, tokens_per_s=tokens / step.time_s,
+        mfu=flops / (step.time_s * peak), gpu_s=step.gpu_s, host_s=step.host_s, bubble_s=step.bubble_s, num_launches=launches,
     )  # fmt: skip
 
 
