@@ -9,6 +9,7 @@ are computed all the same, in windows too; `flash` skips them, unless no fused k
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from .latent import latent_projections
 from .linear import linear
@@ -194,7 +195,7 @@ def _unfused(scope: Scope) -> tuple[Unit, ...]:
 def _score_product(scope: Scope) -> Unit:
     """S = q k^T: dq = dS k, dk = dS^T q."""
     q, kv, d = scope.workload.query_len, scope.kv_len, scope.shape.qk_head_dim
-    common = {"batch": scope.batch * scope.heads, "dtype": scope.attention_dtype}
+    common: dict[str, Any] = {"batch": scope.batch * scope.heads, "dtype": scope.attention_dtype, "may_pad": scope.is_compiled}
     rows = scope.batch * scope.heads * (q + kv) * d
     return Unit(
         forward=(scope.operator("attention_score", "bmm", Gemm(m=q, n=kv, k=d, layout="NT", **common)),),
@@ -210,7 +211,7 @@ def _score_product(scope: Scope) -> Unit:
 def _value_product(scope: Scope, kept_scores: int) -> Unit:
     """O = P v: dP = dO v^T, dv = P^T dO. Keeps v, and P where dropout made a tensor of its own."""
     q, kv, d = scope.workload.query_len, scope.kv_len, scope.shape.v_head_dim
-    common = {"batch": scope.batch * scope.heads, "dtype": scope.attention_dtype}
+    common: dict[str, Any] = {"batch": scope.batch * scope.heads, "dtype": scope.attention_dtype, "may_pad": scope.is_compiled}
     values = scope.batch * scope.heads * kv * d
     return Unit(
         forward=(scope.operator("attention_over_value", "bmm", Gemm(m=q, n=d, k=kv, layout="NN", **common)),),

@@ -6,6 +6,8 @@ tokens. A bias costs nothing forward (the product's epilogue adds it, as `addmm`
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from .scope import Scope, Unit, chain
 from .types import Gemm, Operator
 
@@ -27,7 +29,7 @@ def linear(
     `kept_rows` rows of the input are kept for the backward pass (default all m; 0 where another product keeps the same input).
     A `name` that owns no tensor in `parameters` (logits of tied embeddings) has no parameters.
     """
-    work = Gemm(m=m, n=n, k=k, dtype=scope.dtype, layout="NN" if is_transposed else "NT")
+    work = Gemm(m=m, n=n, k=k, dtype=scope.dtype, layout="NN" if is_transposed else "NT", may_pad=scope.is_compiled)
     num_params = scope.num_params(name)
     return Unit(
         forward=(scope.operator(name, "gemm", work, num_params=num_params, note=note),),
@@ -39,13 +41,13 @@ def linear(
 
 def _backward(scope: Scope, name: str, work: Gemm, *, has_bias: bool) -> tuple[Operator, ...]:
     """dgrad, wgrad and the bias gradient of one product, in the layouts that its stored weights give them."""
-    m, n, k, dtype = work.m, work.n, work.k, work.dtype
+    m, n, k = work.m, work.n, work.k
     if work.layout == "NN":  # weights k x n: dw (k x n) = x^T dy
-        dgrad = Gemm(m=m, n=k, k=n, dtype=dtype, layout="NT")
-        wgrad = Gemm(m=k, n=n, k=m, dtype=dtype, layout="TN")
+        dgrad = replace(work, n=k, k=n, layout="NT")
+        wgrad = replace(work, m=k, k=m, layout="TN")
     else:
-        dgrad = Gemm(m=m, n=k, k=n, dtype=dtype, layout="NN")
-        wgrad = Gemm(m=n, n=k, k=m, dtype=dtype, layout="TN")
+        dgrad = replace(work, n=k, k=n, layout="NN")
+        wgrad = replace(work, m=n, n=k, k=m, layout="TN")
     operators = [
         scope.operator(f"{name}_dgrad", "gemm", dgrad, "backward"),
         scope.operator(f"{name}_wgrad", "gemm", wgrad, "backward"),

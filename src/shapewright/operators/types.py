@@ -52,6 +52,8 @@ class Gemm:
     batch: int = 1
     dtype: str = "bf16"
     layout: Layout = "NT"
+    may_pad: bool = False
+    """Compiled code may copy misaligned operands into padded ones first, and does where that is faster (Inductor)."""
 
     @property
     def flops(self) -> float:

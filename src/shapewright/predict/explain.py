@@ -79,6 +79,11 @@ def runnable(shape: ModelShape, workload: Workload, gpu: Gpu) -> Workload:
     return replace(workload, dtype=dtype)
 
 
+def machine_notes(shape: ModelShape, workload: Workload, machine: Machine) -> tuple[str, ...]:
+    """What a user should know of a runnable workload before trusting numbers about it."""
+    return _notes(shape, workload, machine, memory_use(shape, workload))
+
+
 def _notes(shape: ModelShape, workload: Workload, machine: Machine, memory: MemoryUse) -> tuple[str, ...]:
     """What a user should know before trusting the numbers."""
     notes = []

@@ -18,6 +18,7 @@ from .collectives import estimate_collective
 from .estimate import Estimate, TimePart
 from .gemm import estimate_gemm, estimate_gemms
 from .memory_bound import estimate_memory
+from .padding import padded_product, shorter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +32,7 @@ class Machine:
     def estimate(self, work: Work) -> Estimate:
         """One call of `work` amid a step; several GPUs without a node are refused."""
         if isinstance(work, Gemm):
-            return self.sustained(estimate_gemm(work, self.gpu, self.profile), work.flops, work.dtype)
+            return self._product(work)
         if isinstance(work, GroupedGemm):
             return self.sustained(_grouped(work, self.gpu, self.profile), work.flops, work.dtype)
         if isinstance(work, FlashAttention):
@@ -40,6 +41,12 @@ class Machine:
             return estimate_memory(work, self.gpu, self.profile)
         assert isinstance(work, Collective)
         return estimate_collective(work, self.node, self.gpu, self.profile)
+
+    def _product(self, gemm: Gemm) -> Estimate:
+        """A product as it is, or as a compiler pads it."""
+        plain = self.sustained(estimate_gemm(gemm, self.gpu, self.profile), gemm.flops, gemm.dtype)
+        padded = padded_product(gemm, self.gpu)
+        return plain if padded is None else shorter(plain, self._product(padded[0]), self.estimate(padded[1]))
 
     def sustained(self, burst: Estimate, flops: float, dtype: str) -> Estimate:
         """`burst` as it is amid a step.
@@ -80,15 +87,20 @@ def estimate_works(works: Iterable[Work], machine: Machine) -> dict[Work, Estima
     works = list(dict.fromkeys(works))
     products = {work: _grouped_product(work) if isinstance(work, GroupedGemm) else (work, 1) for work in works
                 if isinstance(work, Gemm | GroupedGemm)}  # fmt: skip
-    gemms = list(dict.fromkeys(gemm for gemm, _ in products.values()))
+    padded = {gemm: found for gemm, _ in products.values() if (found := padded_product(gemm, machine.gpu))}
+    gemms = list(dict.fromkeys([*(gemm for gemm, _ in products.values()), *(aligned for aligned, _ in padded.values())]))
     times = dict(zip(gemms, estimate_gemms(gemms, machine.gpu, machine.profile), strict=True))
     estimates = {}
     for work in works:
-        if isinstance(work, Gemm | GroupedGemm):
-            gemm, repeats = products[work]
-            estimates[work] = machine.sustained(_repeated(times[gemm], repeats), work.flops, work.dtype)
-        else:
+        if not isinstance(work, Gemm | GroupedGemm):
             estimates[work] = machine.estimate(work)
+            continue
+        gemm, repeats = products[work]
+        estimates[work] = machine.sustained(_repeated(times[gemm], repeats), work.flops, work.dtype)
+        if gemm in padded:
+            aligned, copies = padded[gemm]
+            alone = machine.sustained(times[aligned], aligned.flops, aligned.dtype)
+            estimates[work] = shorter(estimates[work], alone, machine.estimate(copies))
     return estimates
 
 
