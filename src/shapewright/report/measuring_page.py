@@ -68,6 +68,13 @@ One layer, Hugging Face modules with random weights, bf16, SDPA, eager, b=4, s=2
 round) / median of the rounds. Limit: "host" where issuing the kernels takes longer than running them, as measured (and as predicted,
 where that differs). No layer was fitted; MAPE, bias (median) and worst error are over the layers where the GPU is the limit.
 """
+_PRICES = """## What a fault costs
+
+A layer, or the step of a small model, with a fault and with a better shape, in turn (`prices.toml`): bf16, b=4, s=2048 and SDPA unless
+said otherwise ("unfused": scores in memory, Hugging Face's eager attention). Cost is the share of the time that the better shape
+saves a token, both shapes as they are; the band is what the spreads of both allow. Predictions of unfused attention are those of
+Megatron-LM's kernels, of which Hugging Face runs more. None of these times was fitted.
+"""
 _MAP = """## The misalignment map
 
 What a matrix product costs as one dimension leaves the multiples of 64, the other two staying there (`misalignment.toml`). Products are
@@ -102,7 +109,7 @@ def measuring_page(document: Document) -> str:
     gpu = document["gpu"]
     parts = [
         _INTRODUCTION.format(gpu=gpu), *_section("## Goals\n", tables.goals(document)), _PROTOCOL, *_repeatability(document),
-        *_calibration(document), *_layers(document), *_map(document), *_section(_PADDING, tables.padding(document)),
+        *_calibration(document), *_layers(document), *_prices(document), *_map(document), *_section(_PADDING, tables.padding(document)),
         *_optional("Products of models, and of 16 rows:\n", tables.model_products(document)), *_heads(document), *_runs(document),
     ]  # fmt: skip
     return "\n".join(parts)
@@ -139,6 +146,14 @@ def _layers(document: Document) -> list[str]:
     left = [f"{each.get('model', '')} {each.get('changes', '')}: {each['error']}" for each in document["layers"]["failed"]]
     left += document["layers"]["unpredicted"]
     return [_LAYERS, _table(tables.layer_scores(document)), _table(cells), *(f"- {each}\n" for each in left)]
+
+
+def _prices(document: Document) -> list[str]:
+    pairs = tables.prices(document)
+    if not pairs.rows:
+        return [_PRICES, NOT_YET]
+    left = [f"{each.get('model', '')} {each.get('changes', '')}: {each['error']}" for each in document["prices"]["failed"]]
+    return [_PRICES, _table(tables.price_scores(document)), _table(pairs), *(f"- {each}\n" for each in left)]
 
 
 def _map(document: Document) -> list[str]:

@@ -212,6 +212,43 @@ def layer_scores(document: Document) -> Shown:
     return Shown(("phase", "layers", "MAPE", "bias", "worst", "spread %"), rows, "<>>>>>")
 
 
+def prices(document: Document) -> Shown:
+    """One line a pair: what the fault costs as measured and as predicted."""
+    rows = [
+        (each["model"], _shape(each["fault"]), _shape(each["fix"]), _how(each), _ms(each["fault_s"]), _ms(each["fix_s"]),
+         f"{each['cost_percent']:.1f} ± {each['spread_percent']:.1f}", f"{each['predicted_percent']:.1f}")
+        for each in document["prices"]["pairs"]
+    ]  # fmt: skip
+    header = ("model", "with the fault", "better", "how", "fault, ms", "better, ms", "cost %", "predicted %")
+    return Shown(header, rows, "<<<<>>>>")
+
+
+def _shape(changes: str) -> str:
+    """The sizes that a pair differs in, one below the other."""
+    return "<br>".join(changes.split(","))
+
+
+def _how(pair: Document) -> str:
+    """The phase, and what is not fused attention in eager mode with the GPU as the limit."""
+    runs = PHASE_NAMES[pair["phase"]] if pair["kind"] == "layer" and pair["phase"] in PHASE_NAMES else f"{pair['phase']} step"
+    kinds = (
+        runs,
+        "unfused" * (pair["attention"] == "eager"),
+        "compiled" * (pair["runtime"] == "compiled"),
+        "host-bound" * pair["is_host_bound"],
+    )
+    return ", ".join(filter(None, kinds))
+
+
+def price_scores(document: Document) -> Shown:
+    rows = [
+        ("unfused" if each["attention"] == "eager" else "fused", each["runtime"], str(each["num_pairs"]), f"{each['mean_points']:.1f}",
+         f"{each['worst_points']:+.1f}")
+        for each in document["prices"]["scores"]
+    ]  # fmt: skip
+    return Shown(("attention", "runtime", "pairs", "mean error, points", "worst, points"), rows, "<<>>>")
+
+
 def calibration_classes(report: Document) -> Shown:
     rows = [
         (str(each["name"]), str(each["num_rows"]), str(each["num_held_out"]), _percent(each["before_percent"]),

@@ -15,7 +15,8 @@ from unit.calibrate.measuring.test_document import SWEEP, write_all
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs/measuring.md"
 HEADINGS = (
-    "Goals", "How time is measured", "How to repeat a table", "Repeatability and rate", "Calibration", "Layers", "The misalignment map",
+    "Goals", "How time is measured", "How to repeat a table", "Repeatability and rate", "Calibration", "Layers",
+    "What a fault costs", "The misalignment map",
     "What torch.compile pads by itself", "Head sizes", "Machines",
 )  # fmt: skip
 
@@ -50,6 +51,12 @@ def test_numbers_stand_beside_their_goals(document: dict[str, object]) -> None:
     assert "| real architectures among them | at least 12 | 1 | missed |" in goals
 
 
+def test_a_price_stands_beside_its_prediction(document: dict[str, object]) -> None:
+    prices = measuring_page(document).split("## What a fault costs")[1].split("\n## ")[0]
+    assert "| fused | eager | 1 |" in prices
+    assert "| llama-2-7b | intermediate_size=10923 | intermediate_size=11008 | forward | 21.0 | 7.00 | 66.7 ±" in prices
+
+
 def test_a_missed_goal_says_so(document: dict[str, object]) -> None:
     (repeated,) = document["repeatability"]  # type: ignore[misc]
     page = measuring_page(document | {"repeatability": [repeated | {"median_percent": 2.004, "p90_percent": 7.5}]})
@@ -59,7 +66,7 @@ def test_a_missed_goal_says_so(document: dict[str, object]) -> None:
 def test_what_is_not_measured_is_said(tmp_path: Path) -> None:
     (tmp_path / "h200").mkdir()
     page = measuring_page(measuring_document(tmp_path / "h200"))
-    assert page.count(NOT_YET) == 8 and "svg" not in page
+    assert page.count(NOT_YET) == 9 and "svg" not in page
 
 
 def test_tables_show_the_documents_numbers(document: dict[str, object]) -> None:

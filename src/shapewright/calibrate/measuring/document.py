@@ -23,12 +23,13 @@ from .head_sizes import head_lines, head_points
 from .layers import layer_cells, layer_scores
 from .misalignment import map_lines, misalignment_map, needs, pair_lines
 from .padding import padded_lines, padded_points
+from .prices import price_scores, priced_pairs
 from .repeatability import rate, repeatability, throttle_shares
 from .runs import failed_rows, find_runs, ok_rows
 
 SCHEMA_VERSION = 1
 #: Plan -> what its runs are kept as.
-PLANS = ("repeatability", "misalignment", "misalignment-compiled", "heads", "layers", "usual", "random", "operators")
+PLANS = ("repeatability", "misalignment", "misalignment-compiled", "heads", "layers", "usual", "random", "operators", "prices")
 Document = dict[str, Any]
 
 
@@ -43,6 +44,7 @@ def measuring_document(folder: Path) -> Document:
     padded = padded_points(ok_rows(runs["misalignment-compiled"]))
     heads = head_points(ok_rows(runs["heads"]))
     cells, unpredicted = layer_cells(ok_rows(runs["layers"]), gpu)
+    prices = priced_pairs(ok_rows(runs["prices"]), gpu)
     reports, profiles = read_calibrations(folder)
     # A plan's last run was made after the calibration, on its card.
     unseen = [each for plan in UNSEEN for each in evaluations(plan, ok_rows(runs[plan][-1:], "gemm"), gpu, profiles)]
@@ -57,6 +59,7 @@ def measuring_document(folder: Path) -> Document:
         "heads": {"points": _plain(heads), "lines": _plain(head_lines(heads)), "refused": _refused(runs["heads"])},
         "layers": {"cells": _plain(cells), "scores": _plain(layer_scores(cells)), "unpredicted": unpredicted,
                    "failed": _refused(runs["layers"])},
+        "prices": {"pairs": _plain(prices), "scores": _plain(price_scores(prices)), "failed": _refused(runs["prices"])},
         "calibrate": {"reports": reports, "evaluations": _plain(unseen)},
     }  # fmt: skip
     return rounded(document)

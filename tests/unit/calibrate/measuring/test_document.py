@@ -33,6 +33,8 @@ def write_all(folder: Path) -> Path:
     refused = row_of(AttentionPoint(**heads, head_dim=65, backend="cudnn"), 1.0) | {"status": "failed", "error": "no kernel"}
     write_run(folder / "heads.jsonl", [attention_row(AttentionPoint(**heads, head_dim=size)) for size in (64, 80, 128)] + [refused])
     write_run(folder / "layers.jsonl", [layer_row(LayerPoint(model="llama-2-7b"), 7e-3)])
+    widths = (LayerPoint(model="llama-2-7b", changes=f"intermediate_size={width}") for width in (10923, 11008))
+    write_run(folder / "prices.jsonl", [layer_row(point, time_s) for point, time_s in zip(widths, (0.021, 0.007), strict=True)])
     write_run(folder / "random.jsonl", map(gemm_row, SWEEP[:3]))
     (folder / "calibrate").mkdir()
     (folder / "calibrate/h200.cuda13.json").write_text(shipped_profile(GPU, "cuda13").read_text())
