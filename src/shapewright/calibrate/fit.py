@@ -16,7 +16,7 @@ from ..hardware.profile import KernelMenu
 from ..predict.gemm_model import Rates
 from .correction import corrected_s, fit_corrections
 from .gemm import Rows, fit_menu, is_held_out
-from .products import Products, Progress, classes_of, fit_range
+from .products import Products, Progress, classes_of, fit_range, fit_step
 from .scored import Array
 from .spreads import spreads_by_time
 
@@ -69,7 +69,8 @@ def _tile_model(name: str, fitted: Rows, rates: Rates) -> KernelMenu:
     if len(fitted) > MAX_FITTED_ROWS:
         thinned = fitted.take(np.random.default_rng(0).choice(len(fitted), MAX_FITTED_ROWS, replace=False))
     menu = fit_menu(thinned, rates, base_efficiency=_BASE_EFFICIENCY.get(name, 0.85), grain=16 if name in _BASE_EFFICIENCY else 64)
-    return replace(menu, num_rows=len(fitted), fit_range=tuple((float(low), float(high)) for low, high in ranges.values()))
+    known = tuple((float(low), float(high)) for low, high in ranges.values())
+    return replace(menu, num_rows=len(fitted), fit_range=known, fit_step=fit_step(fitted))
 
 
 def tile_model(name: str, products: Products, rates: Rates) -> KernelMenu:

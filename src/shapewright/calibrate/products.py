@@ -17,12 +17,15 @@ from ..hardware.gpu import Gpu
 from ..hardware.load import load_gpu
 from ..predict.gemm import MAX_SIZE, GemmEstimates, predict_gemm
 from ..predict.gemm_classes import VECTOR_BYTES, classify_products
-from ..predict.gemm_model import LAYOUT_CODES
+from ..predict.gemm_correction import MAX_ALIGNMENT
+from ..predict.gemm_model import LAYOUT_CODES, alignment
 from ..units import MICRO
 from .gemm import Rows
 from .scored import Array
 from .table import Table
 
+#: Rows of smaller steps than the others' that say too little for a correction to learn from them.
+FEW_ROWS_SHARE = 0.02
 #: Told in a few words what a fit is at.
 Progress = Callable[[str], None]
 
@@ -113,6 +116,12 @@ def fit_range(rows: Rows | Products) -> dict[str, list[int] | list[float]]:
     sizes = {name: getattr(rows, name) for name in ("batch", "m", "n", "k")}
     found: dict[str, list[int] | list[float]] = {name: [int(column.min()), int(column.max())] for name, column in sizes.items()}
     return found | {"flops": [float(flops.min()), float(flops.max())]}
+
+
+def fit_step(rows: Rows | Products) -> int:
+    """The largest power of two, up to `MAX_ALIGNMENT`, that divides n and k of nearly all rows, as far as they are larger than it."""
+    steps = [np.where(size > MAX_ALIGNMENT, alignment(size, MAX_ALIGNMENT), MAX_ALIGNMENT) for size in (rows.n, rows.k)]
+    return int(np.quantile(np.minimum(*steps), FEW_ROWS_SHARE, method="lower"))
 
 
 def rows_of_gpu(table: Table, gpu: str | None) -> tuple[Table, Gpu]:

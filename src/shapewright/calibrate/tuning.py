@@ -22,7 +22,7 @@ from .fit import MIN_HELD_OUT, MIN_ROWS, Menus, held_out_error, tile_model
 from .gemm import is_held_out
 from .network import TunePlan, tune
 from .parallel import parallel
-from .products import Products, Progress, fit_range
+from .products import Products, Progress, fit_range, fit_step
 from .score import absolute_percent
 from .scored import Array
 from .spreads import spreads_by_time
@@ -134,7 +134,8 @@ def _covering(menu: KernelMenu, products: Products) -> KernelMenu:
     fresh = tuple((float(low), float(high)) for low, high in fit_range(products).values())
     known = menu.fit_range if menu.num_rows and menu.fit_range else fresh
     wider = tuple((min(a, c), max(b, d)) for (a, b), (c, d) in zip(known, fresh, strict=True))
-    return replace(menu, num_rows=menu.num_rows + len(products), fit_range=wider, origin="")
+    step = min(menu.fit_step, fit_step(products)) if menu.num_rows else fit_step(products)
+    return replace(menu, num_rows=menu.num_rows + len(products), fit_range=wider, fit_step=step, origin="")
 
 
 def _refitted(seen: Products, rates: Rates, num_held: Mapping[str, int]) -> Menus:

@@ -96,6 +96,8 @@ class KernelMenu:
     """Intervals by predicted time, parted at `SPREAD_EDGES_S`; from products kept out of the fit."""
     fit_range: tuple[tuple[float, float], ...] = ()
     """Least and largest batch, m, n, k (elements) and FLOPs of the fitted rows; empty where none were fitted."""
+    fit_step: int = 1
+    """Elements that n and k of nearly all fitted rows are multiples of: a size between takes the correction of the next multiple."""
     correction: Correction | None = None
 
 

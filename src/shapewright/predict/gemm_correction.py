@@ -127,7 +127,16 @@ def correction(
 ) -> Array:
     """ln of what each product's tile-model time is multiplied by, within the bound; `range_weight` is left to the caller."""
     assert menu.correction is not None
-    return bounded(menu.correction, features(sizes, layout, core_s, rates, is_fp16=is_fp16))
+    return bounded(menu.correction, features(_known_sizes(sizes, menu.fit_step), layout, core_s, rates, is_fp16=is_fp16))
+
+
+def _known_sizes(sizes: tuple[Array, Array, Array, Array], step: int) -> tuple[Array, Array, Array, Array]:
+    """Sizes with n and k rounded up to multiples of `step`; smaller ones stay as they are."""
+    if step == 1:
+        return sizes
+    b, m, *others = sizes
+    n, k = (np.where(each > step, -(-each // step) * step, each) for each in others)
+    return b, m, n, k
 
 
 def bounded(correction: Correction, x: Array) -> Array:
