@@ -2,8 +2,9 @@
 
 Each token visits k of E experts, so tokens x k rows go through the experts however they are spread. With expert parallelism the experts
 of a layer lie on ep data-parallel replicas: a replica sends its visits out and gets as many back (an all-to-all each way), and holds E/ep
-experts of width f/t. Kernels around the products are those of transformers 5.17's grouped implementation in eager PyTorch, which
-masks and copies the expert rows; compiled code is one pass a chain.
+experts of width f/t; where ep does not divide E, the experts and rows listed are those of the fullest replica. Kernels around the products
+are those of transformers 5.17's grouped implementation in eager PyTorch, which masks and copies the expert rows; compiled code is one
+pass a chain.
 """
 
 from __future__ import annotations
@@ -68,14 +69,28 @@ def _visits(scope: Scope) -> int:
     return scope.tokens * scope.shape.moe.num_experts_per_tok
 
 
+def _local_experts(scope: Scope) -> int:
+    """Experts of the fullest replica: where they do not divide, it sets the pace."""
+    assert scope.shape.moe is not None
+    return ceil_div(scope.shape.moe.num_experts, scope.workload.expert_parallel)
+
+
+def _received(scope: Scope) -> int:
+    """Rows that the experts of the fullest replica get from all of them: its share of the experts, of as many visits from each."""
+    assert scope.shape.moe is not None
+    return ceil_div(_visits(scope) * scope.workload.expert_parallel * _local_experts(scope), scope.shape.moe.num_experts)
+
+
 def _grouped(scope: Scope, name: str, *, n: int, k: int, weights: tuple[str, ...]) -> Unit:
     """One product an expert, of weights k x n: dgrad and wgrad are grouped too."""
     moe, ep = scope.shape.moe, scope.workload.expert_parallel
     assert moe is not None
-    local = ceil_div(moe.num_experts, ep)
+    local = _local_experts(scope)
     active = active_experts(moe.num_experts, moe.num_experts_per_tok, scope.tokens * ep) * local / moe.num_experts
-    common = {"num_rows": _visits(scope), "num_groups": local, "num_active_groups": active, "dtype": scope.dtype}
+    common = {"num_rows": _received(scope), "num_groups": local, "num_active_groups": active, "dtype": scope.dtype}
     note = f"{active:.3g} of {local} experts expected to get tokens" if active < local - 0.5 else ""
+    if moe.num_experts % ep:
+        note = f"{moe.num_experts} experts do not divide by expert_parallel {ep}: the fullest GPU holds {local}"
     bias = n if moe.has_expert_bias else 0
     return Unit(
         forward=(
@@ -87,7 +102,7 @@ def _grouped(scope: Scope, name: str, *, n: int, k: int, weights: tuple[str, ...
             scope.operator(f"{name}_dgrad", "grouped_gemm", GroupedGemm(n=k, k=n, layout="NN", **common), "backward"),
             scope.operator(f"{name}_wgrad", "grouped_gemm", GroupedGemm(n=n, k=k, layout="TN", **common), "backward"),
         ),
-        saved_bytes=float(_visits(scope) * k * scope.size),
+        saved_bytes=float(_received(scope) * k * scope.size),
         local_params=local * (n * k + bias),
         is_expert=True,
     )
@@ -112,7 +127,7 @@ def _permute(scope: Scope) -> Unit:
 
 def _expert_activation(scope: Scope, inner: int) -> Unit:
     """act(gate) * up on strided halves of one product, whose masked copy comes first (eager)."""
-    elements, size, is_gated = _visits(scope) * inner, scope.size, scope.shape.is_gated
+    elements, size, is_gated = _received(scope) * inner, scope.size, scope.shape.is_gated
     width = 2 if is_gated else 1
     if scope.is_compiled:
         forward = chain(elements, ("elementwise", width * size, size))

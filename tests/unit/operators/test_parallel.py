@@ -122,3 +122,12 @@ def test_expert_parallel() -> None:
     up = products(MIXTRAL, **workload)["experts_gate_up"].work
     assert isinstance(up, GroupedGemm)
     assert (up.num_groups, up.num_rows, up.n) == (2, visits, 14336)
+
+
+def test_experts_that_do_not_divide_are_as_many_as_on_the_fullest_replica() -> None:
+    """8 experts over 3 replicas: 3 of them see 3/8 of all visits, which is more than a third."""
+    work = products(MIXTRAL, data_parallel=3, expert_parallel=3)["experts_gate_up"].work
+    assert isinstance(work, GroupedGemm)
+    visits = 2 * 8192
+    assert (work.num_groups, work.num_rows) == (3, -(-visits * 3 * 3 // 8))
+    assert work.rows_per_group == pytest.approx(visits * 3 / 8, abs=1)
