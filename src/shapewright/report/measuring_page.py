@@ -70,10 +70,11 @@ where that differs). No layer was fitted; MAPE, bias (median) and worst error ar
 """
 _PRICES = """## What a fault costs
 
-A layer, or the step of a small model, with a fault and with a better shape, in turn (`prices.toml`): bf16, b=4, s=2048 and SDPA unless
-said otherwise ("unfused": scores in memory, Hugging Face's eager attention). Cost is the share of the time that the better shape
-saves a token, both shapes as they are; the band is what the spreads of both allow. Predictions of unfused attention are those of
-Megatron-LM's kernels, of which Hugging Face runs more. None of these times was fitted.
+A layer, or the step of a small model, with a fault and with a better shape or workload, in turn (`prices.toml`,
+`prices-workload.toml`): bf16, s=2048 and SDPA unless said otherwise ("unfused": scores in memory, Hugging Face's eager attention).
+Cost is the share of the time that the better one saves a token, both shapes as they are; the band is what the spreads of both allow.
+Predictions of unfused attention are those of Megatron-LM's kernels, of which Hugging Face runs more; those of compiled code have no host
+in them. None of these times was fitted. The errors of the first table are over pairs where the GPU is the limit.
 """
 _MAP = """## The misalignment map
 

@@ -225,7 +225,7 @@ def prices(document: Document) -> Shown:
 
 def _shape(changes: str) -> str:
     """The sizes that a pair differs in, one below the other."""
-    return "<br>".join(changes.split(","))
+    return "<br>".join(changes.split(",")) if changes else "as it is"
 
 
 def _how(pair: Document) -> str:

@@ -29,7 +29,20 @@ from .runs import failed_rows, find_runs, ok_rows
 
 SCHEMA_VERSION = 1
 #: Plan -> what its runs are kept as.
-PLANS = ("repeatability", "misalignment", "misalignment-compiled", "heads", "layers", "usual", "random", "operators", "prices")
+PLANS = (
+    "repeatability",
+    "misalignment",
+    "misalignment-compiled",
+    "heads",
+    "layers",
+    "usual",
+    "random",
+    "operators",
+    "prices",
+    "prices-workload",
+)
+#: Plans of faults beside their fixes.
+PRICED = ("prices", "prices-workload")
 Document = dict[str, Any]
 
 
@@ -44,7 +57,8 @@ def measuring_document(folder: Path) -> Document:
     padded = padded_points(ok_rows(runs["misalignment-compiled"]))
     heads = head_points(ok_rows(runs["heads"]))
     cells, unpredicted = layer_cells(ok_rows(runs["layers"]), gpu)
-    prices = priced_pairs(ok_rows(runs["prices"]), gpu)
+    prices = [pair for plan in PRICED for pair in priced_pairs(ok_rows(runs[plan]), gpu)]
+    priced = [run for plan in PRICED for run in runs[plan]]
     reports, profiles = read_calibrations(folder)
     # A plan's last run was made after the calibration, on its card.
     unseen = [each for plan in UNSEEN for each in evaluations(plan, ok_rows(runs[plan][-1:], "gemm"), gpu, profiles)]
@@ -59,7 +73,7 @@ def measuring_document(folder: Path) -> Document:
         "heads": {"points": _plain(heads), "lines": _plain(head_lines(heads)), "refused": _refused(runs["heads"])},
         "layers": {"cells": _plain(cells), "scores": _plain(layer_scores(cells)), "unpredicted": unpredicted,
                    "failed": _refused(runs["layers"])},
-        "prices": {"pairs": _plain(prices), "scores": _plain(price_scores(prices)), "failed": _refused(runs["prices"])},
+        "prices": {"pairs": _plain(prices), "scores": _plain(price_scores(prices)), "failed": _refused(priced)},
         "calibrate": {"reports": reports, "evaluations": _plain(unseen)},
     }  # fmt: skip
     return rounded(document)

@@ -2,7 +2,8 @@
 
     cost = 1 - fix / fault     of the time of a layer or step, per token; both shapes as they are, parameters not evened out
 
-A pair is two rows of one plan (`prices.toml`) that agree in phase, attention, runtime and batch. Times in seconds, costs in percent.
+A pair is two rows of one plan (`prices.toml`, `prices-workload.toml`) that agree in all but what the fault is in: the shape, the
+sequence, the micro-batch or the runtime. Times in seconds, costs in percent.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from ...hardware.gpu import Gpu
 from ...measure.points import point_of
 from ..compare import Compared, compare_points
+from .misalignment import STEP
 from .runs import Row
 
 #: Model -> shapes with a fault and a better one, as a plan's `changes` write them.
@@ -51,9 +53,10 @@ PAIRS: tuple[tuple[str, str, str], ...] = (
     ("gpt2", "vocab_size=50264", "vocab_size=50304"),
     ("gpt2", "vocab_size=50304", "vocab_size=50432"),
     ("pythia-410m", "vocab_size=50277", "vocab_size=50304"),
+    ("pythia-410m", "", "hidden_size=1280,num_hidden_layers=15,num_attention_heads=20,intermediate_size=5120"),
 )
-#: What two rows of a pair agree in.
-SAME = ("kind", "model", "phase", "micro_batch", "attention", "runtime", "source")
+#: What two rows of a pair agree in, but for what the fault is in.
+SAME = ("kind", "model", "phase", "attention", "source", "changes", "sequence", "micro_batch", "runtime")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,42 +90,49 @@ class PriceScore:
 
 
 def priced_pairs(rows: Iterable[Row], gpu: Gpu) -> list[PricedPair]:
-    """The pairs whose both rows are there, in the order of `PAIRS`, then sequences one token short of a round one."""
+    """The pairs whose both rows are there: shapes in the order of `PAIRS`, then sequences, micro-batches and runtimes."""
     measured = list(rows)
     answers = compare_points([point_of(row) for row in measured], gpu)
     timed = [(row, answer) for row, answer in zip(measured, answers, strict=True) if isinstance(answer, Compared)]
-    return [_pair(fault, fix) for fault, fix in (*_shape_pairs(timed), *_sequence_pairs(timed))]
+    order = {pair: place for place, pair in enumerate(PAIRS)}
+    shapes = [each for each in _pairs(timed, "changes") if _names(each) in order]
+    shapes.sort(key=lambda each: order[_names(each)])
+    sequences = [each for each in _pairs(timed, "sequence") if each[0][0]["sequence"] % STEP and not each[1][0]["sequence"] % STEP]
+    largest = max((row["micro_batch"] for row in measured), default=0)
+    batches = [each for each in _pairs(timed, "micro_batch") if each[0][0]["micro_batch"] < each[1][0]["micro_batch"] == largest]
+    hosts = [each for each in _pairs(timed, "runtime") if each[0][0]["runtime"] == "eager" and each[0][0]["phase"] == "decode"]
+    return [
+        *(_pair(fault, fix, "changes") for fault, fix in shapes),
+        *(
+            _pair(fault, fix, name)
+            for found, name in ((sequences, "sequence"), (batches, "micro_batch"), (hosts, "runtime"))
+            for fault, fix in found
+        ),
+    ]
 
 
 _Timed = tuple[Row, Compared]
 
 
-def _shape_pairs(timed: Sequence[_Timed]) -> Iterator[tuple[_Timed, _Timed]]:
-    for model, fault, fix in PAIRS:
-        for first in timed:
-            if (first[0]["model"], first[0]["changes"]) == (model, fault):
-                yield from ((first, second) for second in timed if second[0]["changes"] == fix and _is_like(first[0], second[0]))
-
-
-def _sequence_pairs(timed: Sequence[_Timed]) -> Iterator[tuple[_Timed, _Timed]]:
+def _pairs(timed: Sequence[_Timed], name: str) -> Iterator[tuple[_Timed, _Timed]]:
+    """Two rows that differ in one setting."""
     for first in timed:
         for second in timed:
-            is_round = second[0]["sequence"] % 64 == 0 and first[0]["sequence"] % 64 != 0
-            if is_round and first[0]["changes"] == second[0]["changes"] and _is_like(first[0], second[0]):
+            differing = [each for each in SAME if first[0].get(each) != second[0].get(each)]
+            if differing == [name]:
                 yield first, second
 
 
-def _is_like(first: Row, second: Row) -> bool:
-    return all(first.get(name) == second.get(name) for name in SAME)
+def _names(pair: tuple[_Timed, _Timed]) -> tuple[str, str, str]:
+    return pair[0][0]["model"], pair[0][0]["changes"], pair[1][0]["changes"]
 
 
-def _pair(fault: _Timed, fix: _Timed) -> PricedPair:
+def _pair(fault: _Timed, fix: _Timed, name: str) -> PricedPair:
     row, better = fault[0], fix[0]
-    tokens = row["sequence"] / better["sequence"]
+    tokens = _tokens(row) / _tokens(better)
     ratio = tokens * better["time_s"] / row["time_s"]
     spreads = [(each["max_s"] - each["min_s"]) / each["time_s"] for each in (row, better)]
-    sequence = f"sequence={row['sequence']}", f"sequence={better['sequence']}"
-    labels = sequence if row["changes"] == better["changes"] else (row["changes"], better["changes"])
+    labels = [each["changes"] if name == "changes" else f"{name}={each[name]}" for each in (row, better)]
     return PricedPair(
         kind=row["kind"], model=row["model"], fault=labels[0], fix=labels[1], phase=row["phase"], attention=row["attention"],
         runtime=row["runtime"], fault_s=row["time_s"], fix_s=better["time_s"], cost_percent=100 * (1 - ratio),
@@ -130,6 +140,11 @@ def _pair(fault: _Timed, fix: _Timed) -> PricedPair:
         predicted_percent=100 * (1 - tokens * fix[1].predicted_s / fault[1].predicted_s),
         is_host_bound=bool(row.get("is_host_bound") or better.get("is_host_bound")),
     )  # fmt: skip
+
+
+def _tokens(row: Row) -> int:
+    """Tokens of a pass."""
+    return row["micro_batch"] * (1 if row["phase"] == "decode" else row["sequence"])
 
 
 def price_scores(pairs: Sequence[PricedPair]) -> list[PriceScore]:
