@@ -1,9 +1,16 @@
-"""No test sees the profiles that whoever runs it calibrated: only those that ship, unless a test sets a folder of its own."""
+"""What all tests share: nobody's own profiles, and the option that rewrites the pages of the linter's rules."""
 
 from __future__ import annotations
 
 import os
 
+import pytest
+
 from shapewright.predict.profiles import FOLDER_VARIABLE
 
+# No test sees the profiles that whoever runs it calibrated: only those that ship, unless a test sets a folder of its own.
 os.environ[FOLDER_VARIABLE] = ""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-lint", action="store_true", help="write what the linter prints now into tests/lint/*.md")

@@ -7,6 +7,8 @@
     answer = sw.explain(shape, gpu, sw.Workload(phase="prefill"))
     answer.step.time_s, answer.operators[0].estimate.reasons
     sw.predict_gemm(gpu, m=8192, n=[50257, 50304], k=2560).time_s
+    for finding in sw.lint_model(shape, ["h200", "a100-40gb"]).findings:                                 # dearest first
+        finding.code, finding.message, finding.price.share, finding.fixes[0].values
     sw.measure_points([{"kind": "gemm", "m": 8192, "n": 50257, "k": 2560}], "run.jsonl")       # rows, measured on this machine's GPU
 
 Names are imported when they are first used, so that `import shapewright` costs next to nothing; torch is never imported here: measuring
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from .hardware.gpu import Gpu
     from .hardware.load import load_gpu, load_node
     from .hardware.node import Node
+    from .lint.finding import Finding
+    from .lint.linter import Linted
     from .measure.points import Point
     from .measure.store import read_run
     from .operators.types import Operator
@@ -43,8 +47,10 @@ if TYPE_CHECKING:
 _HOMES = {
     "Estimate": "predict.estimate",
     "Explanation": "predict.explanation",
+    "Finding": "lint.finding",
     "Gpu": "hardware.gpu",
     "InputError": "errors",
+    "Linted": "lint.linter",
     "MissingError": "errors",
     "ModelShape": "shape",
     "Node": "hardware.node",
@@ -63,8 +69,10 @@ _HOMES = {
 __all__ = [
     "Estimate",
     "Explanation",
+    "Finding",
     "Gpu",
     "InputError",
+    "Linted",
     "MissingError",
     "ModelShape",
     "Node",
@@ -74,6 +82,7 @@ __all__ = [
     "__version__",
     "compare_points",
     "explain",
+    "lint_model",
     "load_gpu",
     "load_node",
     "load_shape",
@@ -106,6 +115,43 @@ def explain(
     shape = model if isinstance(model, ModelShape) else load_shape(model)
     asked = _changed(workload, changes)
     return predict_explanation(shape, load_gpu(gpu), asked, node=None if node is None else load_node(node), library=library)
+
+
+def lint_model(
+    model: object,
+    gpus: str | Gpu | Sequence[str | Gpu],
+    workload: Workload | None = None,
+    *,
+    select: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    node: str | Node | None = None,
+    library: str | None = None,
+    **changes: Any,
+) -> Linted:
+    """What `shapewright lint` finds, as objects: `.findings`, dearest first, with prices on each of `gpus`, and fixes.
+
+    `model`, `workload` and `changes` are those of `explain`; `select` and `ignore` name rules (SW1, SW101, VocabNotPadded). Errors:
+    `InputError`.
+    """
+    from .errors import InputError
+    from .hardware.gpu import Gpu
+    from .hardware.load import load_node
+    from .lint.case import Case
+    from .lint.linter import lint
+    from .lint.rule import select_rules
+    from .predict.explain import load_machine, runnable
+    from .read.resolve import load
+
+    loaded, asked, around = load(model), _changed(workload, changes), None if node is None else load_node(node)
+    machines = [load_machine(gpu, node=around, library=library) for gpu in ([gpus] if isinstance(gpus, str | Gpu) else gpus)]
+    if not machines:
+        raise InputError("no GPU is named", hint="name one or several of `shapewright gpus`")
+    given = {*changes, *_not_default(asked), *(["node"] if node is not None else [])}
+    cases = [
+        Case(loaded=loaded, workload=runnable(loaded.shape, asked, machine.gpu), machine=machine, given=frozenset(given))
+        for machine in machines
+    ]
+    return lint(cases, select_rules(select, ignore))
 
 
 def measure_points(points: Sequence[Point | Mapping[str, Any]], run: str | Path, *, device: str = "cuda") -> list[dict[str, Any]]:
@@ -144,6 +190,13 @@ def _changed(base: Workload | None, changes: Mapping[str, Any]) -> Workload:
         if name not in known:
             raise unknown_name("workload field", name, known)
     return replace(base, **changes)
+
+
+def _not_default(workload: Workload) -> set[str]:
+    """Fields that somebody chose."""
+    from dataclasses import fields
+
+    return {field.name for field in fields(workload) if getattr(workload, field.name) != field.default}
 
 
 def __getattr__(name: str) -> Any:

@@ -32,6 +32,8 @@ def build_app(asked: Collection[str] = ()) -> App:
         name="shapewright", help=HELP, version=f"shapewright {__version__}", help_format="plaintext", suppress_keyboard_interrupt=False
     )
     app.command("shapewright.cli.explain:explain", name="explain", help="Explain a model's operators and their times on a GPU.")
+    _add(app, "shapewright.cli.lint:lint", "lint", "Find the dimensions of models that cost time, with price and fix.", asked)
+    app.command("shapewright.cli.rule:rule", name="rule", help="List the rules of `lint`, or print the page of one.")
     app.command("shapewright.cli.gpus:gpus", name="gpus", help="List the GPUs and nodes that are known, or show one with its sources.")
     app.command("shapewright.cli.models:models", name="models", help="List the models of the catalogue, or show one with its source.")
     app.command("shapewright.cli.accuracy:accuracy", name="accuracy", help="Print how far predictions lie from measurements.")

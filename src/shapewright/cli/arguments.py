@@ -17,6 +17,8 @@ MAX_NAME_LENGTH = 255
 #: How alike a misspelt model's name and a known one are (difflib's ratio): "gpt3-2.7" is, "bogus" is like none.
 NEAR = 0.75
 BOOLEANS = ("true", "false")
+#: What `-` names where a configuration is read.
+STDIN = "/dev/stdin"
 #: More digits than any field accepts; longer numbers are not worth converting.
 MAX_DIGITS = 30
 #: Far above any number of tokens or price, and far below where products of two of them overflow.
@@ -77,7 +79,7 @@ _NEGATED = re.compile(r"--no-((is|has)-.+|tie-word-embeddings|sequence-parallel)
 
 def complete(arguments: Sequence[str]) -> list[str]:
     """Forms that cyclopts does not know, written out: `--recompute` alone means full, `--is-gated false` is `--is-gated=false`,
-    and `-o -` means stdout.
+    `-o -` means stdout, and `-` of `lint` means stdin.
 
     A word behind a flag that may stand alone is its value if it is one of the known ones. Otherwise it must name a model: anything
     else is refused as the flag's value, which it was meant to be.
@@ -98,6 +100,8 @@ def complete(arguments: Sequence[str]) -> list[str]:
             completed.append(argument)
         elif argument == "-" and completed and completed[-1] in ("-o", "--output"):
             completed[-1] = "--output=-"
+        elif argument == "-" and completed[:1] == ["lint"]:
+            completed.append(STDIN)
         else:
             completed.append(argument)
     return completed

@@ -20,12 +20,9 @@ from ..workload import Workload
 from .flags import OverrideFlags, WorkloadFlags, overrides
 from .idle_flags import idle_choices, idle_flags
 from .models_argument import Model, load_model
-from .notes import print_notes
+from .notes import FIT_HINT, NO_FIT, print_notes
 from .options import GpuName, Json, LibraryName, NodeName, PositiveNumber
 from .screen import page_width
-
-#: How the note of a model that does not fit ends; said to nobody who used --fit.
-FIT_HINT = " (--fit finds the largest micro-batch)"
 
 
 def explain(
@@ -79,7 +76,7 @@ def fit_notes(explanation: Explanation, largest: int) -> tuple[str, ...]:
     least = memory_use(explanation.shape, replace(asked, micro_batch=1)).total
     ways = ("--tensor-parallel or --pipeline-parallel over more GPUs", *_memory_savers(asked))
     need = f"not even micro-batch 1 fits: it needs {least / 1e9:.1f} GB a GPU, {gpu.name} has {gpu.memory_bytes / 1e9:.0f} GB"
-    return (f"{need}; what lowers it: {', '.join(ways)}", *(note for note in notes if not note.startswith("does not fit")))
+    return (f"{need}; what lowers it: {', '.join(ways)}", *(note for note in notes if not note.startswith(NO_FIT)))
 
 
 def _memory_savers(asked: Workload) -> Iterator[str]:

@@ -20,7 +20,11 @@ def load_model(names: Sequence[str], overrides: Mapping[str, Any]) -> LoadedShap
     """One model; several names only where they are files to merge; none where flags describe it all."""
     if len(names) > 1:
         _require_files(names)
-    source = None if not names else names[0] if len(names) == 1 else list(names)
+    return load_source(None if not names else names[0] if len(names) == 1 else list(names), overrides)
+
+
+def load_source(source: object, overrides: Mapping[str, Any]) -> LoadedShape:
+    """The shape of whatever `load` takes; a field that a flag set is blamed on the flag."""
     try:
         return load(source, overrides=overrides)
     except ShapewrightError as error:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..errors import InputError, shown
 
@@ -97,6 +97,11 @@ def read_text(path: Path | str, *, max_bytes: int = MAX_FILE_BYTES) -> str:
             raise
         raise InputError(f"{name} cannot be read ({reason})", hint="check the path") from error
     return _decode(data, str(path), max_bytes)
+
+
+def read_stream(stream: BinaryIO, *, where: str, max_bytes: int = MAX_FILE_BYTES) -> str:
+    """The UTF-8 text of an open stream (stdin), which errors call `where`; refused like a file's."""
+    return _decode(stream.read(max_bytes + 1), where, max_bytes)
 
 
 def _decode(data: bytes, where: str, max_bytes: int) -> str:

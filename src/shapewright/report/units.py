@@ -71,3 +71,13 @@ def short_count(value: int) -> str:
 def num_params(value: int) -> str:
     """A parameter count in full and rounded: "2,651,307,520 (2.65 B)"."""
     return f"{value:,} ({short_count(value)})"
+
+
+def change(share: float) -> str:
+    """A signed share of 1 as percent, down to thousandths of a percent: "+12 %", "+0.13 %", "-0.005 %"."""
+    value = 100 * share
+    size = abs(value)
+    if 0 < size < 0.0005:
+        return f"{'+' if value > 0 else '-'}<0.001 %"
+    decimals = 0 if size >= 9.95 else 1 if size >= 0.995 else 2 if size >= 0.0095 else 3
+    return f"{value:+.{decimals}f} %"

@@ -1,16 +1,24 @@
-"""A hand-made `Explanation` with every kind of work and round numbers, so that what is shown can be checked by eye."""
+"""Hand-made answers with round numbers, so that what is shown can be checked by eye: an explanation, and a run of the linter."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from types import MappingProxyType
+from typing import Any
 
 import pytest
 
 from shapewright.hardware.gpu import Gpu
+from shapewright.lint.finding import Finding, Fix, Price
+from shapewright.lint.linter import Linted
+from shapewright.lint.rule import load_rules
 from shapewright.operators.memory import MemoryUse
 from shapewright.operators.types import Collective, FlashAttention, Gemm, GroupedGemm, MemoryPass, Operator, Work
 from shapewright.predict.estimate import Estimate, TimePart
 from shapewright.predict.explanation import Explanation, LayerTime, OperatorTime, PassTime, StepTime
+from shapewright.read.source import LoadedShape
+from shapewright.report.lint_run import LintRun
 from shapewright.shape import ModelShape
 from shapewright.workload import Workload
 
@@ -70,3 +78,53 @@ def explanation(*, workload: Workload | None = None, memory_bytes: float = 1e9) 
 @pytest.fixture
 def make_explanation():
     return explanation
+
+
+def finding(**changes: Any) -> Finding:
+    """A vocabulary that costs 40.5 of 357 ms on one GPU, less on another, and nothing clear of the noise on two more."""
+    prices = (
+        Price(gpu="h200", cost_s=0.0405, step_s=0.357, low=0.102, high=0.126, is_raised=True),
+        Price(gpu="a100-40gb", cost_s=0.051, step_s=0.858, low=0.05, high=0.07, is_raised=True),
+        Price(gpu="v100-16gb", cost_s=0.004, step_s=1.2, low=-0.001, high=0.008, is_raised=False),
+        Price(gpu="mi250x", cost_s=0.0, step_s=math.inf, low=0.0, high=0.0, is_raised=False),
+    )
+    fix = Fix(
+        values=(("vocab_size", 50304),), params_change=4.5e-5, step_s=(0.316, 0.807, 1.196, math.nan), is_safe=True, is_workload=False
+    )  # fmt: skip
+    values: dict[str, Any] = {
+        "code": "SW101", "name": "VocabNotPadded", "model": "toy", "file": "gpt/config.json", "line": 3, "field": "vocab_size",
+        "value": 50257, "message": "vocab_size 50257 is odd: the logit products leave the tensor cores' fast path",
+        "prices": prices, "fixes": (fix,),
+    }  # fmt: skip
+    return Finding(**values | changes)
+
+
+STEPS = (("h200", 0.357), ("a100-40gb", 0.858), ("v100-16gb", 1.2), ("mi250x", 0.9))
+TEXT = '{\n  "n_embd": 512,\n  "vocab_size": 50257,\n  "n_layer": 4\n}\n'
+
+
+def linted(*findings: Finding, origin: str = "gpt/config.json") -> Linted:
+    return Linted(loaded=LoadedShape(shape=SHAPE, origin=origin), findings=findings, step_s=STEPS)
+
+
+def lint_run(*models: Linted, **changes: Any) -> LintRun:
+    """A run over `models`; without any, over one with one finding."""
+    run = LintRun(rules=load_rules(), fail_over=0.01)
+    for each in models or (linted(finding()),):
+        run = run.added(each, texts={"gpt/config.json": TEXT})
+    return replace(run, **changes)
+
+
+@pytest.fixture
+def make_finding():
+    return finding
+
+
+@pytest.fixture
+def make_linted():
+    return linted
+
+
+@pytest.fixture
+def make_run():
+    return lint_run

@@ -44,3 +44,11 @@ def test_parameters_are_exact_and_rounded() -> None:
     assert units.num_params(2_651_307_520) == "2,651,307,520 (2.65 B)"
     assert units.num_params(124_439_808) == "124,439,808 (124 M)"
     assert units.num_params(1_500) == "1,500 (1.50 k)"
+
+
+@pytest.mark.parametrize(("share", "text"), [
+    (0.0, "+0.000 %"), (1e-6, "+<0.001 %"), (-1e-6, "-<0.001 %"), (4.5e-5, "+0.005 %"), (-0.0025, "-0.25 %"), (0.0123, "+1.2 %"),
+    (0.0996, "+10 %"), (1.5, "+150 %"),
+])  # fmt: skip
+def test_changes_keep_their_sign_and_small_ones_their_digits(share: float, text: str) -> None:
+    assert units.change(share) == text

@@ -1,0 +1,220 @@
+"""`plan_fixes(linted, text)`: the text of a model's file with the chosen fixes in it. Pure: nothing is read or written here.
+
+    plan = plan_fixes(linted, text, for_new_model=False)
+    plan.text        # the new text; all but the changed values is `text`, byte for byte
+    plan.applied     # FieldChange(field="vocab_size", old=50257, new=50304, codes=("SW101",)), ...
+    plan.left_out    # (finding, reason) of every finding that is not fixed
+    plan.remarks     # the same for people, one line each, with what else the reader must do
+
+Chosen is each finding's first fix that leaves the model's function alone (`Fix.is_safe`: padding the vocabulary); for a new model, which
+has no trained weights yet, the first that changes the model. How the model is run is never in its file. Two findings that want different
+values of one field are settled in favour of a value that both list, of the larger padding where it pads for both, else of the dearer one.
+A fix that the text cannot take (a default without a key, a model whose parts then do not fit) gives way to the finding's next one.
+
+Errors: `InputError` where `text` is not what was linted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ..errors import InputError, ShapewrightError
+from ..read.fields import OVERRIDABLE, apply_overrides
+from ..read.located import place
+from ..read.resolve import load_text
+from ..read.source import LoadedShape
+from ..shape import ModelShape
+from .change import Value
+from .finding import Finding, Fix
+from .linter import Linted
+from .rewrite import rewrite, scalars
+from .widths import power_of_two
+
+_Values = tuple[tuple[str, Value], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldChange:
+    """A field of the model with its old and new value; `codes` of the findings that asked for it, none where it follows from others."""
+
+    field: str
+    old: Value
+    new: Value
+    codes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.field} {self.old} -> {self.new} ({', '.join(self.codes) or 'follows'})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FixPlan:
+    """The new `text` of a model's file, what it changes, and the findings left as they are, each with the reason."""
+
+    text: str
+    applied: tuple[FieldChange, ...] = ()
+    left_out: tuple[tuple[Finding, str], ...] = ()
+    cautions: tuple[str, ...] = ()
+    is_safe: bool = True
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What changes, what it needs beside, and what stays, one line each."""
+        kept = (f"left as it is: {finding.code} {finding.name}: {reason}" for finding, reason in self.left_out)
+        return (*map(str, self.applied), *self._needs(), *self.cautions, *kept)
+
+    def _needs(self) -> tuple[str, ...]:
+        """What a checkpoint of the old shape would need."""
+        if not self.applied:
+            return ()
+        if not self.is_safe:
+            return ("this is a new model: no checkpoint of the old shape loads into it",)
+        padded = [change.new for change in self.applied if change.field == "vocab_size"]
+        what = "an existing checkpoint does not load with the new config alone: pad its embedding and logit tables"
+        return tuple(f"{what} to {size} rows too" for size in padded)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Choice:
+    """A fix and the findings that it mends."""
+
+    fix: Fix
+    findings: tuple[Finding, ...]
+
+
+def plan_fixes(linted: Linted, text: str, *, for_new_model: bool = False) -> FixPlan:
+    """The fixes of `linted` that may be made, written into `text`, the file (or standard input) that it was read from."""
+    first = _reread(linted.loaded, text)
+    failed: dict[_Values, str] = {}
+    while True:
+        choices, left_out = _choose(linted.findings, for_new_model, failed)
+        made = _made(text, first, choices, failed)
+        if made is not None:
+            break
+    after, now = made
+    cautions = [choice.fix.caution for choice in choices if choice.fix.caution]
+    return FixPlan(
+        text=after, applied=_changes(first.shape, now.shape, choices), left_out=tuple(left_out), cautions=tuple(dict.fromkeys(cautions)),
+        is_safe=all(choice.fix.is_safe for choice in choices),
+    )  # fmt: skip
+
+
+def _reread(loaded: LoadedShape, text: str) -> LoadedShape:
+    """The model of `text`, with its lines as they are now; refused where it is not the one that was linted."""
+    if loaded.files:
+        raise InputError("several files were merged", where=loaded.origin, hint="make the changes by hand, in the file of each finding")
+    given = {field: scalars(loaded.shape)[field] for field in loaded.stand_ins}
+    again = load_text(text, name=loaded.shape.name, where=loaded.origin, given=given)
+    if again.shape != loaded.shape:
+        what = "the fix no longer applies: the file does not describe the model that was linted"
+        raise InputError(what, where=loaded.origin, hint="lint it again, without flags that change the model")
+    return again
+
+
+def _choose(
+    findings: Sequence[Finding], for_new_model: bool, failed: Mapping[_Values, str]
+) -> tuple[list[_Choice], list[tuple[Finding, str]]]:
+    """Fixes that go together, those of dearer findings first; and the findings without one."""
+    choices: list[_Choice] = []
+    left_out: list[tuple[Finding, str]] = []
+    for finding in findings:
+        allowed = [fix for fix in finding.fixes if _is_allowed(fix, for_new_model)]
+        usable = [fix for fix in allowed if fix.values not in failed]
+        if not usable:
+            left_out.append((finding, failed[allowed[0].values] if allowed else _why_not(finding)))
+            continue
+        rivals = [at for at, choice in enumerate(choices) if _overlap(choice.fix, usable[0])]
+        if not rivals:
+            choices.append(_Choice(fix=usable[0], findings=(finding,)))
+            continue
+        rival = choices[rivals[0]]
+        settled = _settled(rival, finding, usable) if len(rivals) == 1 else None
+        if settled is None:
+            left_out.append((finding, f"{_listed(usable[0])} is not {rival.findings[0].code}'s {_listed(rival.fix)}, which saves more"))
+        else:
+            choices[rivals[0]] = _Choice(fix=settled, findings=(*rival.findings, finding))
+    return choices, left_out
+
+
+def _is_allowed(fix: Fix, for_new_model: bool) -> bool:
+    is_of_model = all(field in OVERRIDABLE for field, _ in fix.values)
+    return is_of_model and not fix.is_workload and (fix.is_safe or for_new_model)
+
+
+def _why_not(finding: Finding) -> str:
+    """Why none of its fixes may be made."""
+    if not finding.fixes:
+        return "it names no better value"
+    fix = finding.fixes[0]
+    what = f"{finding.field} {finding.value} -> {fix.value}"
+    if fix.is_workload or any(field not in OVERRIDABLE for field, _ in fix.values):
+        return f"{what} is how the model is run, which is not in its file"
+    return f"{what} changes trained dimensions (--for-new-model makes it)"
+
+
+def _overlap(one: Fix, other: Fix) -> bool:
+    return not dict(one.values).keys().isdisjoint(dict(other.values))
+
+
+def _listed(fix: Fix) -> str:
+    return " and ".join(f"{field} {value}" for field, value in fix.values)
+
+
+def _settled(rival: _Choice, finding: Finding, allowed: Sequence[Fix]) -> Fix | None:
+    """The fix that mends the rival's findings and this one; None where no value is known to."""
+    own = allowed[0]
+    if any(fix.values == rival.fix.values for fix in allowed):
+        return rival.fix
+    if all(any(fix.values == own.values for fix in each.fixes) for each in rival.findings):
+        return own
+    return _wider_padding(rival.fix, own)
+
+
+def _wider_padding(one: Fix, other: Fix) -> Fix | None:
+    """The larger of two paddings of one field where it is whole in the steps of the smaller, of at most 64 elements."""
+    if not (one.is_safe and other.is_safe and len(one.values) == len(other.values) == 1):
+        return None
+    smaller, larger = sorted((one, other), key=_padding)
+    return larger if _padding(larger) % power_of_two(_padding(smaller)) == 0 else None
+
+
+def _padding(fix: Fix) -> int:
+    assert isinstance(fix.value, int)
+    return fix.value
+
+
+def _made(text: str, now: LoadedShape, choices: Sequence[_Choice], failed: dict[_Values, str]) -> tuple[str, LoadedShape] | None:
+    """The text with all choices made and the model that it then describes; None where one cannot be, which `failed` then holds."""
+    for choice in choices:
+        try:
+            wanted, _ = apply_overrides(now.shape, dict(choice.fix.values), stand_ins=now.stand_ins)
+        except ShapewrightError as error:
+            failed[choice.fix.values] = f"{_listed(choice.fix)} does not go with the fixes of dearer findings ({error.what})"
+            return None
+        written = rewrite(text, now, wanted)
+        if written is None:
+            failed[choice.fix.values] = _by_hand(choice.fix, now)
+            return None
+        text, now = written
+    return text, now
+
+
+def _by_hand(fix: Fix, now: LoadedShape) -> str:
+    """What to do about a fix that no text was found for: two keys say the same, say, or this architecture has no key for it."""
+    where = place(now.origin, next((now.lines[field] for field, _ in fix.values if field in now.lines), None))
+    return f"{_listed(fix)} is not said by one value each in {where}: change it by hand, where the architecture can"
+
+
+def _changes(before: ModelShape, after: ModelShape, choices: Iterable[_Choice]) -> tuple[FieldChange, ...]:
+    """The fields that differ, those that findings asked for first."""
+    codes: dict[str, list[str]] = {}
+    for choice in choices:
+        for field, _ in choice.fix.values:
+            codes.setdefault(field, []).extend(finding.code for finding in choice.findings)
+    old, new = scalars(before), scalars(after)
+    fields = [*codes, *(field for field in new if field not in codes)]
+    return tuple(
+        FieldChange(field=field, old=old.get(field), new=new[field], codes=tuple(dict.fromkeys(codes.get(field, ()))))
+        for field in fields
+        if field in new and old.get(field) != new[field]
+    )

@@ -1,0 +1,115 @@
+"""Splits over GPUs: the price of uneven heads is that of the room they leave, and exactly one rule tells of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import MappingProxyType
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shapewright.hardware.load import load_node
+from shapewright.lint.case import Case
+from shapewright.lint.rule import find_rule
+from shapewright.lint.splits import divisors_near, head_changes, key_value_changes, multiples
+from shapewright.predict.explain import load_machine, runnable
+from shapewright.read.fields import apply_overrides
+from shapewright.read.resolve import load
+from shapewright.workload import Workload
+
+
+def case(model: str, *, overrides: dict[str, object] | None = None, gpu: str = "h200", node: str | None = None, **workload: object) -> Case:
+    loaded = load(model, overrides=MappingProxyType(overrides or {}))
+    machine = load_machine(gpu, node=node)
+    asked = runnable(loaded.shape, Workload(**workload), machine.gpu)  # type: ignore[arg-type]
+    return Case(loaded=loaded, workload=asked, machine=machine, given=frozenset(workload) | ({"node"} if node else set()))
+
+
+def spoken(code: str, of: Case) -> list[str]:
+    return [fault.message for fault in find_rule(code).check(of)]
+
+
+def test_multiples_and_divisors() -> None:
+    assert multiples(71, 8) == (72, 64)
+    assert multiples(60, 8) == (64, 56)  # as near: the one above first
+    assert multiples(3, 8) == (8,)
+    assert multiples(64, 8) == (56,)
+    assert divisors_near(32, 6) == (4, 8)
+    assert divisors_near(71, 8) == (1,)
+    assert divisors_near(8, 16) == (8,)
+
+
+@pytest.mark.parametrize(("model", "size"), [("falcon-rw-1b", 6), ("gpt2-xl", 2), ("gpt2-xl", 4), ("llama-3.1-8b", 6), ("bloom-560m", 3)])
+@pytest.mark.parametrize("phase", ["train", "decode"])
+def test_more_heads_take_the_room_that_is_there(model: str, size: int, phase: str) -> None:
+    """The fullest GPU runs the same operators, so that the price is the parameters that the room could hold."""
+    uneven = case(model, tensor_parallel=size, phase=phase)
+    more = next(head_changes(uneven, size))
+    changed = more.applied(uneven)
+    assert changed is not None and changed.shape.num_attention_heads % size == 0
+    assert changed.shape.hidden_size == uneven.shape.hidden_size
+    assert [each.work for each in changed.operators()] == [each.work for each in uneven.operators]
+    assert changed.shape.num_params > uneven.shape.num_params
+
+
+@given(
+    model=st.sampled_from(["falcon-7b", "gpt2-xl", "llama-2-7b", "qwen2.5-14b", "smollm-135m"]),
+    size=st.integers(1, 8),
+    batch=st.integers(1, 9),
+)
+@settings(deadline=None, max_examples=80)
+def test_one_rule_tells_of_uneven_heads(model: str, size: int, batch: int) -> None:
+    asked = case(model, tensor_parallel=size, micro_batch=batch, phase="prefill")
+    heads = asked.shape.num_attention_heads
+    said = [code for code in ("SW301", "SW302") if spoken(code, asked)]
+    assert said == ([] if heads % size == 0 else ["SW301"] if heads * batch % size == 0 else ["SW302"])
+    if said:
+        assert not spoken("SW303", asked)
+
+
+@given(model=st.sampled_from(["llama-3.1-70b", "qwen3-30b-a3b", "gemma-2b", "mistral-nemo-12b", "qwen2.5-0.5b"]), size=st.integers(2, 16))
+@settings(deadline=None, max_examples=60)
+def test_key_value_heads_offered_divide(model: str, size: int) -> None:
+    asked = case(model, phase="prefill")
+    for change in key_value_changes(asked, size):
+        ((field, heads),) = change.values
+        assert field == "num_key_value_heads" and isinstance(heads, int)
+        assert heads % size == 0 and asked.shape.num_attention_heads % heads == 0
+
+
+def test_layers_keep_the_fullest_stage() -> None:
+    uneven = case("llama-2-7b", pipeline_parallel=6, micro_batch=1, global_batch=48)
+    (fault,) = find_rule("SW304").check(uneven)
+    changed = fault.changes[0].applied(uneven)
+    assert changed is not None and changed.shape.num_hidden_layers == 36
+    assert [(each.work, each.count) for each in changed.operators()] == [(each.work, each.count) for each in uneven.operators]
+
+
+def test_a_node_is_a_fault_only_where_somebody_chose_it() -> None:
+    on_summit = case("redpajama-incite-3b", gpu="v100-16gb", node="summit", micro_batch=1)
+    assert len(spoken("SW306", on_summit)) == 1
+    usual = case("redpajama-incite-3b", gpu="v100-16gb", micro_batch=1)
+    assert usual.machine.node == load_node("summit") and not spoken("SW306", usual)
+    assert not spoken("SW306", case("gpt3-175b", gpu="v100-16gb", node="summit", micro_batch=1))
+
+
+def test_shapes_for_six_gpus_are_even_and_of_64() -> None:
+    on_summit = case("redpajama-incite-7b", gpu="v100-16gb", node="summit", micro_batch=1)
+    (fault,) = find_rule("SW306").check(on_summit)
+    wide = [change for change in fault.changes if "intermediate_size" in dict(change.model)]
+    assert wide
+    for change in wide:
+        shape, _ = apply_overrides(on_summit.shape, dict(change.model))
+        assert shape.hidden_size % 384 == 0 and shape.intermediate_size % 384 == 0
+        assert shape.num_attention_heads % 6 == 0 and shape.num_attention_heads * shape.head_dim == shape.hidden_size
+        assert dict(change.workload) == dict(change.against) == {"tensor_parallel": 6}
+
+
+def test_experts_of_the_fullest_gpu_set_the_pace() -> None:
+    """60 experts over 8 GPUs: rows and weights as of 64, and a model of 64 takes less by its even rows."""
+    uneven = case("qwen1.5-moe-a2.7b", data_parallel=8, expert_parallel=8)
+    even = replace(uneven, loaded=load("qwen1.5-moe-a2.7b", overrides={"num_experts": 64}))
+    rows = [{each.work.num_rows for each in one.operators if each.kind == "grouped_gemm"} for one in (uneven, even)]  # type: ignore[union-attr]
+    visits = 4 * 2048 * 4
+    assert rows == [{-(-visits * 64 // 60)}, {visits}]
