@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
+import pytest
+
 from shapewright.measure.plan import load_plan
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 
-def test_console_block_is_real_output(cli) -> None:
-    command, *shown = README.split("```console\n")[1].split("```")[0].splitlines()
+@pytest.mark.parametrize("block", [part.split("```")[0] for part in README.split("```console\n")[1:]], ids=["lint", "explain"])
+def test_a_console_block_is_real_output(cli, block) -> None:
+    command, *shown = block.splitlines()
     printed = iter(cli(*command.removeprefix("$ shapewright ").split()).out.splitlines())
     missing = [line for line in shown if line != "..." and line not in printed]
     assert missing == []
@@ -19,6 +22,19 @@ def test_commands_of_the_readme_are_accepted(cli, tmp_path) -> None:
     named = [words[1:] for words in examples if "path/to/config.json" not in words]
     assert len(named) >= 5
     assert [cli(*words).code for words in named] == [0] * len(named)
+
+
+def test_lint_commands_of_the_readme_are_accepted(cli, tmp_path, monkeypatch) -> None:
+    """On a folder with the files that they name; findings make the exit code 1."""
+    config = '{"model_type": "gpt2", "n_embd": 768, "n_head": 12, "n_layer": 12, "vocab_size": 50257}'
+    for place in ("config.json", "models/mine/config.json"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_text(config)
+    monkeypatch.chdir(tmp_path)
+    examples = [line.split("#")[0].replace("*", "mine").split() for line in README.splitlines() if line.startswith("shapewright lint ")]
+    assert len(examples) >= 4
+    assert [cli(*words[1:]).code for words in examples] == [1] * len(examples)
+    assert (tmp_path / "config.fixed.json").is_file() and (tmp_path / "config.json").read_text() == config
 
 
 def test_the_plan_of_the_readme_is_one(tmp_path) -> None:
