@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from fit_k_step import GPU as STEP_GPU
+from fit_k_step import step_errors
 from layer_errors import layer_errors
 from neighbour_errors import (
     REACHES,
@@ -46,7 +48,7 @@ FEWEST_FAMILIES, FEWEST_PAIRS = 20, 30
 FEWEST_PADDED = 3
 #: Two measurements of one product on two cards agree within this at the 90th percentile (docs/measuring.md): no ratio is known better.
 REPEATABILITY = 0.024
-KINDS = ("gemm_same_class", "gemm_across_classes", "attention", "memory", "other")
+KINDS = ("gemm_same_class", "gemm_across_steps", "gemm_across_classes", "attention", "memory", "other")
 #: Published memory-bound kernels: GPU whose width they give, source, and the GPU that they ran on.
 MEMORY_SOURCES = (
     ("a100-80gb", "vidur", "a100-80gb"),
@@ -131,6 +133,9 @@ def measured_tables(folder: Path) -> dict[str, Table]:
         print_padding(gpu, products, predicted_s)
         singles[gpu] = Errors(values=np.log(products.time_s / predicted_s)[unseen]).half_width
         tables[gpu] = {kind: own for kind, found in errors.items() if (own := entry(found, source))}
+    steps = step_errors(folder)
+    text = f"the authors' logs, linear products off the step beside those on it, which the step was fitted to; {len(steps)} products"
+    tables[STEP_GPU]["gemm_across_steps"] = flat(max(float(np.abs(steps).max()), REPEATABILITY), text)
     add(
         tables,
         "h100",
@@ -189,6 +194,7 @@ def unmeasured_tables(left_out: Sequence[LeftOut], tables: Mapping[str, Table]) 
             "gemm_across_classes": reached(
                 across, "the worst of measured GPUs and of what one left out is overcharged; as a rule it is charged too little"
             ),
+            "gemm_across_steps": reached(across, "as across classes"),
             "attention": flat(half(stated["attention"]), "interval that profiles state for attention that was carried over"),
             "memory": replace(memory, source="as the H200's, the worst of those measured"),
             "other": flat(half(stated["datasheet"]), "interval that profiles state for what a datasheet alone tells"),

@@ -98,6 +98,9 @@ class KernelMenu:
     """Least and largest batch, m, n, k (elements) and FLOPs of the fitted rows; empty where none were fitted."""
     fit_step: int = 1
     """Elements that n and k of nearly all fitted rows are multiples of: a size between takes the correction of the next multiple."""
+    k_step: int = 1
+    k_share: float = 1.0
+    """Products whose k is no multiple of `k_step` elements reach this share of the efficiency (an A100 before CUDA 12: the paper's 64)."""
     correction: Correction | None = None
 
 

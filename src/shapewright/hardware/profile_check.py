@@ -17,7 +17,7 @@ from ..errors import shown
 _ABOVE_ZERO = frozenset({
     "bandwidth_share", "bytes_per_clock", "rows_per_sm", "reread_fill", "unaligned", "link_share", "efficiency", "forward_efficiency",
     "backward_efficiency", "feed", "sharpness", "l2_sharpness", "grain", "head_dim", "tile_m", "tile_n", "tile_q", "tile_kv", "bound",
-    "groups", "fit_range", "fit_step",
+    "groups", "fit_range", "fit_step", "k_step", "k_share",
 })  # fmt: skip
 _KINDS = {"float": (int, float), "float | None": (int, float, type(None)), "int": (int,), "bool": (bool,), "str": (str,)}
 #: Parts of a profile that only describe it.

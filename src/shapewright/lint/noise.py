@@ -21,10 +21,11 @@ from ..hardware.gpu import VENDORS, Gpu
 from ..predict.estimate import Provenance
 
 FILE = Path(__file__).with_name("noise.toml")
-PairKind = Literal["gemm_same_class", "gemm_across_classes", "attention", "memory", "other"]
+PairKind = Literal["gemm_same_class", "gemm_across_steps", "gemm_across_classes", "attention", "memory", "other"]
 """What two operators have in common.
 
 - `gemm_same_class`: products that load and store alike.
+- `gemm_across_steps`: alike but for a k that is a multiple of the profile's `k_step` in one of them alone.
 - `gemm_across_classes`: one is aligned, or better aligned than the other.
 - `attention`: fused attention at two head sizes or head counts.
 - `memory`: kernels of one pattern that move different amounts.

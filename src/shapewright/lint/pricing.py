@@ -30,6 +30,8 @@ from .noise import PairKind, is_near_change, layer_noise, ratio_noise
 
 #: (layer, part, name): operators of two variants that do the same job.
 Key = tuple[str, str, str]
+#: Pairs of products of which one is better aligned: the fault is theirs, not the layer's.
+ALIGNING: frozenset[PairKind] = frozenset({"gemm_across_classes", "gemm_across_steps"})
 #: `Operator.layer` of what stands in no layer.
 OUTSIDE_LAYERS = ("embedding", "head", "step")
 
@@ -134,7 +136,7 @@ class Pricer:
             if key[0] not in OUTSIDE_LAYERS:
                 kinds.add(kind)
         layers_s = sum(timed.seconds for key, timed in before.items() if key[0] not in OUTSIDE_LAYERS)
-        whole = layer_noise() * layers_s if kinds and "gemm_across_classes" not in kinds else 0.0
+        whole = layer_noise() * layers_s if kinds and kinds.isdisjoint(ALIGNING) else 0.0
         return math.hypot(*sums.values(), whole)
 
     def _noise(self, kind: PairKind, old: _Timed, new: _Timed) -> float:
@@ -219,8 +221,18 @@ def _kind(old: Work | None, new: Work | None, machine: Machine) -> PairKind:
         return "attention"
     if isinstance(old, Gemm | GroupedGemm):
         vector_bytes = machine.gpu.alignment_bytes
-        return "gemm_same_class" if _alignment(old, vector_bytes) == _alignment(new, vector_bytes) else "gemm_across_classes"
+        if _alignment(old, vector_bytes) != _alignment(new, vector_bytes):
+            return "gemm_across_classes"
+        return "gemm_across_steps" if _is_stepped(old, machine) != _is_stepped(new, machine) else "gemm_same_class"
     return "memory" if _patterns(old) == _patterns(new) else "other"
+
+
+def _is_stepped(work: Work | None, machine: Machine) -> bool:
+    """Whether the k of a plain product is a multiple of what the profile's aligned kernels want."""
+    if not isinstance(work, Gemm) or work.batch > 1 or work.layout == "TN":
+        return True
+    menu = machine.profile.menus["aligned_nt" if work.layout == "NT" else "aligned_nn_tn"]
+    return work.k % menu.k_step == 0
 
 
 @lru_cache(maxsize=4096)

@@ -26,7 +26,7 @@ from ..hardware.load import load_gpu
 from ..hardware.profile import SPREAD_EDGES_S, KernelMenu, Profile, Spread
 from ..operators.types import Gemm
 from .estimate import PROVENANCES, Estimate, Provenance, TimePart
-from .gemm_classes import CLASSES, class_codes, pattern_factors, vector_size
+from .gemm_classes import CLASSES, class_codes, row_factors, vector_size
 from .gemm_correction import correction, range_weight
 from .gemm_model import BOUNDS, CHUNK, LAYOUT_CODES, Rates, bound_codes, candidate_times
 from .gemm_reasons import WORTH_NAMING, aligned_product, explain_product, with_misalignment
@@ -225,12 +225,11 @@ class _Batch:
         for index in np.unique(code):
             menu = self.product.menu(CLASSES[int(index)])
             rows = np.flatnonzero(code == index)
-            factors = pattern_factors(dict(menu.groups)).astype(np.float32) if menu.groups else None
             for start in range(0, len(rows), CHUNK):
                 chunk = rows[start : start + CHUNK]
-                self._chunk(menu, chunk, np.float32(1) if factors is None else factors[pattern[chunk]])
+                self._chunk(menu, chunk, row_factors(menu, pattern[chunk], self.sizes[3][chunk]))
 
-    def _chunk(self, menu: KernelMenu, rows: Array, group: Array | np.float32) -> None:
+    def _chunk(self, menu: KernelMenu, rows: Array, group: Array) -> None:
         sizes = tuple(column[rows] for column in self.sizes)
         times = candidate_times(tuple(column.astype(np.float32) for column in sizes), group, menu, self.product.rates)  # type: ignore[arg-type]
         best = times.time_s.argmin(axis=0)

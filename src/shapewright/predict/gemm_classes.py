@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..hardware.profile import KernelMenu
 from ..operators.types import Gemm
 from .gemm_model import LAYOUT_CODES, leading_alignments
 
@@ -21,6 +22,8 @@ CLASSES = ("aligned_nt", "aligned_nn_tn", "batched", "half", "odd")
 VECTOR_BYTES, MIN_COPY_BYTES = 16, 4
 _LAYOUT_NAMES = tuple(LAYOUT_CODES)
 _BUCKETS = (8, 2, 1)
+#: Patterns that each layout has: batched or not, three buckets of operands and of output.
+PATTERNS_A_LAYOUT = 2 * len(_BUCKETS) ** 2
 #: Pattern names by code: layout, batched or not, operands' bucket, output's bucket.
 _PATTERNS = np.array(
     [
@@ -70,6 +73,16 @@ def classify_products(
 def pattern_factors(groups: dict[str, float]) -> Array:
     """Efficiency factor by pattern code (1 where a menu knows no factor)."""
     return np.array([groups.get(str(name), 1.0) for name in _PATTERNS])
+
+
+def row_factors(menu: KernelMenu, pattern: Array, k: Array) -> Array:
+    """What multiplies the efficiency of each product of a menu: by its misalignment pattern, and by what divides its k."""
+    factors = pattern_factors(dict(menu.groups))[pattern] if menu.groups else np.ones(len(k))
+    if menu.k_step > 1:
+        # Layout TN reads no matrix along k.
+        is_along_k = pattern // PATTERNS_A_LAYOUT != LAYOUT_CODES["TN"]
+        factors = factors * np.where(is_along_k & (k % menu.k_step > 0), menu.k_share, 1.0)
+    return factors.astype(np.float32)
 
 
 def _bucket(align: Array, vector: int, size_bytes: int) -> Array:

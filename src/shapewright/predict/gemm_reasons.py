@@ -16,7 +16,7 @@ from ..hardware.profile import Candidate, KernelMenu
 from ..operators.types import Gemm, Layout
 from ..units import ceil_div
 from .estimate import BoundBy, Estimate, TimePart
-from .gemm_classes import CLASSES, gemm_class, pattern_factors, vector_size
+from .gemm_classes import CLASSES, gemm_class, row_factors, vector_size
 from .gemm_model import BOUNDS, REFERENCE_TILE, CandidateTimes, Rates, bound_codes, candidate_times, filled_waves
 
 MenuOf = Callable[[str], KernelMenu]
@@ -42,8 +42,7 @@ def explain_product(gemm: Gemm, menu_of: MenuOf, rates: Rates) -> Estimate:
 def _class(gemm: Gemm, menu_of: MenuOf, rates: Rates) -> tuple[str, float]:
     code, pattern = gemm_class(gemm, rates.size_bytes, rates.vector_bytes)
     name = CLASSES[code]
-    groups = dict(menu_of(name).groups)
-    return name, float(pattern_factors(groups)[pattern]) if groups else 1.0
+    return name, float(row_factors(menu_of(name), np.array([pattern]), np.array([gemm.k]))[0])
 
 
 def _times(gemm: Gemm, group: float, menu: KernelMenu, rates: Rates) -> CandidateTimes:

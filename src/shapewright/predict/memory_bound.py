@@ -8,6 +8,8 @@ held back by its index arithmetic. Bytes and seconds; source: each profile.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..hardware.gpu import Gpu
@@ -54,7 +56,7 @@ def estimate_memory(work: MemoryPass | MemoryChain, gpu: Gpu, profile: Profile, 
     spread = pass_spread(passes, profile, time_s)
     return Estimate(
         time_s=time_s, low_s=time_s * spread.low, high_s=time_s * spread.high, limit_s=floor, bound_by=bound,
-        provenance=_provenance(passes, profile), parts=parts, reasons=(_words(passes, gpu, profile),),
+        provenance=_provenance(passes, profile), parts=parts, reasons=(_words(passes, [time for time, _ in times], gpu, profile),),
     )  # fmt: skip
 
 
@@ -72,10 +74,10 @@ def _provenance(passes: tuple[MemoryPass, ...], profile: Profile) -> Provenance:
     return "calibrated" if is_measured and profile.provenance == "calibrated" else "datasheet"
 
 
-def _words(passes: tuple[MemoryPass, ...], gpu: Gpu, profile: Profile) -> str:
-    """What holds the slowest of the kernels: the bandwidth, or the way it walks memory."""
-    slowest = max(passes, key=lambda each: pass_time_s(each, gpu, profile)[0])
-    rate, moving = profile.memory[slowest.pattern], pass_time_s(slowest, gpu, profile)[0]
+def _words(passes: tuple[MemoryPass, ...], times: Sequence[float], gpu: Gpu, profile: Profile) -> str:
+    """What holds the slowest of the kernels, by their `times` of transfer: the bandwidth, or the way it walks memory."""
+    slowest, moving = max(zip(passes, times, strict=True), key=lambda each: each[1])
+    rate = profile.memory[slowest.pattern]
     from_dram = gpu.memory_bytes_per_s * rate.bandwidth_share
     reached = slowest.bytes / moving if moving else min(from_dram, rate.bytes_per_clock * gpu.num_sms * gpu.clock_hz)
     access = " access reaches" if reached < 0.98 * from_dram else " at"

