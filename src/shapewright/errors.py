@@ -7,6 +7,7 @@ Every failure that a user can cause is a `ShapewrightError`; the command line pr
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
 
 MAX_SHOWN_CHARACTERS = 60
@@ -63,11 +64,18 @@ def shown(value: object) -> str:
     return text if len(text) <= MAX_SHOWN_CHARACTERS else text[: MAX_SHOWN_CHARACTERS - 3] + "..."
 
 
+def _likeness(one: str, other: str) -> tuple[float, int]:
+    """How alike two names are: letters that they share, and where those are as many, letters that they begin with alike."""
+    return difflib.SequenceMatcher(None, one, other).ratio(), len(os.path.commonprefix([one, other]))  # noqa: RUF071 - names, not paths
+
+
 def unknown_name(kind: str, name: object, known: Iterable[str], *, where: str | None = None, field: str | None = None) -> InputError:
     """The error for a name outside `known`: offers the nearest names, or says how many there are."""
     names = sorted(known)
     by_lower = {known_name.lower(): known_name for known_name in names}
-    near = [by_lower[match] for match in difflib.get_close_matches(str(name).lower()[:200], by_lower, n=3, cutoff=0.5)]
+    text = str(name).lower()[:200]
+    close = difflib.get_close_matches(text, by_lower, n=max(1, len(by_lower)), cutoff=0.5)
+    near = [by_lower[match] for match in sorted(close, key=lambda match: _likeness(match, text), reverse=True)[:3]]
     if near:
         hint = f"did you mean {' or '.join(near)}?"
     elif len(names) <= 12:

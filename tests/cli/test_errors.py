@@ -114,7 +114,7 @@ def test_a_newline_in_a_name_stays_one_line(cli) -> None:
         (InputError("a is 0", where="f.json:3", hint="expected 1"), 2, "error: f.json:3: a is 0; expected 1\n"),
         (MissingError("no GPU here", hint="install shapewright[gpu]"), 3, "error: no GPU here; install shapewright[gpu]\n"),
         (KeyboardInterrupt(), 130, ""),
-        (OSError(28, "No space left on device"), 2, "error: No space left on device\n"),
+        (OSError(28, "No space left on device"), 2, "error: the answer: No space left on device\n"),
         (PermissionError(13, "Permission denied", "/x/config.json"), 2, "error: /x/config.json: Permission denied\n"),
     ],
 )

@@ -165,6 +165,16 @@ def test_models_without_a_file(cli, tmp_path, monkeypatch) -> None:
     assert names(tmp_path) == []
 
 
+def test_several_files_that_were_merged(cli, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.yml").write_text("num_layers: 4\nhidden_size: 512\nseq_length: 1024\nmax_position_embeddings: 1024\n")
+    Path("b.yml").write_text("num_attention_heads: 8\nvocab_size: 50257\nmake_vocab_size_divisible_by: 1\n")
+    answer = cli("lint", "a.yml+b.yml", *ARGUMENTS)
+    assert answer.code == 2
+    assert "error: a.yml + b.yml: several files were merged; make the changes by hand, in the file of each finding\n" in answer.err
+    assert names(tmp_path) == ["a.yml", "b.yml"]
+
+
 def test_a_model_of_the_hubs_cache(config, tmp_path, monkeypatch) -> None:
     """Its file is the cache's, in which nothing of ours belongs."""
     snapshot = tmp_path / "hub/models--org--name/snapshots/0123456789abcdef"

@@ -39,6 +39,14 @@ def test_a_reader_that_stops_early_is_no_error() -> None:
     assert child.returncode == 141
 
 
+def test_nobody_to_answer_to_is_no_finding() -> None:
+    """stdout closed from the start: the exit code is that of a closed pipe, not 1."""
+    environment = os.environ | {"PYTHONPATH": str(Path(shapewright.__file__).parents[1])}
+    command = f'"{sys.executable}" -m shapewright lint gpt2 --gpu h200 --sequence 1024 >&-'
+    answer = subprocess.run(["sh", "-c", command], capture_output=True, env=environment, check=False)
+    assert (answer.returncode, answer.stderr) == (141, b"")
+
+
 def test_an_ascii_terminal(process) -> None:
     environment = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
     source = str(Path(shapewright.__file__).parents[1])

@@ -6,6 +6,7 @@ stderr; stdout carries the answer and nothing else.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ EXIT_BROKEN_PIPE, EXIT_INTERRUPTED = 141, 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; `arguments` default to those of the process."""
+    if sys.stdout is None:  # closed by whoever started us: there is nobody to answer
+        return EXIT_BROKEN_PIPE
     for stream in (sys.stdout, sys.stderr):
         _escape_unprintable(stream)
     try:
@@ -35,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
+        place = f"{error.filename}: " if error.filename else "the answer: " if error.errno == errno.ENOSPC else ""
         return _fail(f"{place}{error.strerror or error}", 2)
     return code
 

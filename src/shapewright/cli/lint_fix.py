@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import InputError, shown
-from ..lint.fix import plan_fixes
+from ..lint.fix import plan_fixes, refuse_merged
 from ..lint.linter import Linted
 from ..lint.rewrite import BYTE_ORDER_MARK
 from ..read.located import read_text
@@ -53,8 +53,9 @@ def source_text(path: Path) -> str:
 
 def _source(loaded: LoadedShape) -> Path:
     """The file that a model was read from."""
+    refuse_merged(loaded)
     path = Path(loaded.origin)
-    if loaded.files or path.is_file():
+    if path.is_file():
         return path
     what = f"{shown(loaded.shape.name)} has no file to fix (it comes from {loaded.origin})"
     raise InputError(what, hint="give a config.json of your own")

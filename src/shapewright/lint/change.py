@@ -15,6 +15,9 @@ from ..read.fields import apply_overrides
 from .case import Case, Variant
 
 Value = int | float | str | bool | None
+#: Cautions that changes of several rules share.
+FEWER_HEADS = "fewer heads may cost accuracy (paper, section VI-B)"
+RETRAINED = "a new shape to train, not a change to trained weights"
 Comparison = Literal["as_is", "equal_work", "equal_params"]
 """How the step with a change is set beside the step without.
 

@@ -99,10 +99,15 @@ def plan_fixes(linted: Linted, text: str, *, for_new_model: bool = False) -> Fix
     )  # fmt: skip
 
 
-def _reread(loaded: LoadedShape, text: str) -> LoadedShape:
-    """The model of `text`, with its lines as they are now; refused where it is not the one that was linted."""
+def refuse_merged(loaded: LoadedShape) -> None:
+    """Refuse a model of several files: a fix writes one."""
     if loaded.files:
         raise InputError("several files were merged", where=loaded.origin, hint="make the changes by hand, in the file of each finding")
+
+
+def _reread(loaded: LoadedShape, text: str) -> LoadedShape:
+    """The model of `text`, with its lines as they are now; refused where it is not the one that was linted."""
+    refuse_merged(loaded)
     given = {field: scalars(loaded.shape)[field] for field in loaded.stand_ins}
     again = load_text(text, name=loaded.shape.name, where=loaded.origin, given=given)
     if again.shape != loaded.shape:

@@ -18,12 +18,12 @@ from ..operators.types import FlashAttention
 from ..predict.attention import flash_kernel, has_backward, head_rate
 from ..shape import ModelShape
 from .case import Case
-from .change import Change, Comparison, Value
+from .change import FEWER_HEADS, Change, Comparison, Value
+from .whole_heads import has_plain_heads
 
 FILE = Path(__file__).with_name("heads.toml")
 #: Head sizes that are proposed; wider ones have no fused kernel in most libraries.
 LARGEST_HEAD = 256
-FEWER_HEADS = "fewer heads may cost accuracy (paper, section VI-B)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +62,7 @@ def nearest_pairs(shape: ModelShape, pairs: tuple[tuple[int, int], ...]) -> tupl
 def with_heads(shape: ModelShape, heads: int, head_dim: int, *, field: str, compare: Comparison = "as_is") -> Change:
     """The change to other heads, `field` first, for a pair of `head_pairs`."""
     values: dict[str, Value] = {"head_dim": head_dim, "num_attention_heads": heads}
-    is_plain = shape.num_attention_heads * shape.head_dim == shape.hidden_size
-    if is_plain and field != "head_dim":
+    if has_plain_heads(shape) and field != "head_dim":
         del values["head_dim"]  # follows from the number of heads, and most configs do not hold it
     if 1 < shape.num_key_value_heads < shape.num_attention_heads:
         values["num_key_value_heads"] = shape.kv_size // head_dim
@@ -79,7 +78,7 @@ def resized(head_dim: int) -> Change:
 
 def has_own_head_dim(shape: ModelShape) -> bool:
     """Whether head_dim is a choice of its own rather than hidden_size / num_attention_heads."""
-    return shape.num_attention_heads * shape.head_dim != shape.hidden_size
+    return not has_plain_heads(shape)
 
 
 def fused_heads(case: Case) -> FusedHeads:

@@ -21,6 +21,8 @@ LEAST_SHARE = 0.001
 #: A fix is worth naming where it saves this much of what the best one saves.
 NEARLY_BEST = 0.7
 MAX_FIXES = 3
+#: Digits of a share in which GPUs are told apart; below stand the last digits of sums of 32-bit numbers.
+DIGITS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +97,7 @@ def _finding(suspect: _Suspect, cases: Sequence[Case], pricers: Sequence[Pricer]
     gpus = [case.machine.gpu.name for case in cases]
     own = [[each[place] for change, each in main.items() if suspect.is_for(change, gpu)] for place, gpu in enumerate(gpus)]
     prices = [_price(case, each, suspect) for case, each in zip(cases, own, strict=True)]
-    order = sorted(range(len(cases)), key=lambda place: (not prices[place].is_raised, -prices[place].share))
+    order = sorted(range(len(cases)), key=lambda place: (not prices[place].is_raised, -round(prices[place].share, DIGITS)))
     if not prices[order[0]].is_raised:
         return None
     fault, loaded = suspect.fault, cases[0].loaded

@@ -13,11 +13,10 @@ from ..operators.memory import memory_use
 from ..units import ceil_div
 from ..workload import Workload
 from .case import Case
-from .change import Change, Value
+from .change import FEWER_HEADS, RETRAINED, Change, Value
+from .whole_heads import has_plain_heads
 
-FEWER_HEADS = "fewer heads may cost accuracy"
 FEWER_KV_HEADS = "fewer key/value heads may cost accuracy"
-RETRAINED = "a new shape to train, not a change to trained weights"
 
 
 def multiples(value: int, parts: int) -> tuple[int, ...]:
@@ -60,7 +59,7 @@ def head_changes(case: Case, size: int, *, at: int | None = None) -> Iterator[Ch
     GPUs instead of those asked for.
     """
     shape = case.shape
-    is_plain = shape.head_dim * shape.num_attention_heads == shape.hidden_size and not shape.latent_attention
+    is_plain = has_plain_heads(shape)
     kept: tuple[tuple[str, Value], ...] = (("head_dim", shape.head_dim),) if is_plain else ()
     more = ceil_div(shape.num_attention_heads, size) * size
     fewer = more - size
@@ -73,11 +72,18 @@ def head_changes(case: Case, size: int, *, at: int | None = None) -> Iterator[Ch
 
 
 def _shared_heads(case: Case, heads: int, size: int) -> tuple[tuple[str, Value], ...]:
-    """Key/value heads that `heads` query heads cannot share: as many as the GPUs hold anyway, where those do."""
+    """Key/value heads where those there are cannot serve `heads` query heads: the whole number nearest to what the GPUs hold anyway."""
     shared = case.shape.num_key_value_heads
-    held = ceil_div(shared, size) * size
     is_shared = shared < case.shape.num_attention_heads and not case.shape.latent_attention
-    return (("num_key_value_heads", held),) if is_shared and heads % shared and heads % held == 0 else ()
+    if not is_shared or heads % shared == 0:
+        return ()
+    held = ceil_div(shared, size) * size
+    return (("num_key_value_heads", min(_whole_shares(heads, size), key=lambda each: abs(each - held))),)
+
+
+def _whole_shares(heads: int, size: int) -> list[int]:
+    """Numbers of key/value heads that divide over `size` GPUs and serve whole numbers of `heads` query heads."""
+    return [each for each in range(size, heads + 1, size) if heads % each == 0]
 
 
 def _even(*model: tuple[str, Value], at: int | None, caution: str, is_alternative: bool = False) -> Change:
@@ -88,7 +94,7 @@ def _even(*model: tuple[str, Value], at: int | None, caution: str, is_alternativ
 def key_value_changes(case: Case, size: int, *, at: int | None = None) -> Iterator[Change]:
     """The nearest numbers of key/value heads that divide over `size` GPUs and serve whole numbers of query heads."""
     shape = case.shape
-    whole = [each for each in range(size, shape.num_attention_heads + 1, size) if shape.num_attention_heads % each == 0]
+    whole = _whole_shares(shape.num_attention_heads, size)
     above = [each for each in whole if each > shape.num_key_value_heads][:1]
     below = [each for each in whole if each < shape.num_key_value_heads][-1:]
     for heads in above:

@@ -20,7 +20,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..dtypes import load_dtype
-from ..operators.memory import memory_use
 from ..operators.types import Gemm, Operator
 from ..predict.gemm import Product, estimate_gemms, product_rates
 from ..predict.gemm_classes import CLASSES, gemm_class
@@ -30,6 +29,7 @@ from ..units import ceil_div
 from ..workload import Workload
 from .case import Case
 from .change import Change, Fault
+from .splits import fits
 from .whole_heads import hidden_changes
 from .widths import STEPS
 
@@ -228,7 +228,7 @@ def batch_changes(case: Case, product: TiledProduct, is_faulty: Callable[[TiledP
     quick = [each for each in near if seconds[each] <= (1 - LEAST_GAIN) * seconds[batch]]
     cured = [each for each in quick if not is_faulty(tiled(product.operator, works[each], case.machine))]
     chosen = sorted(cured, key=lambda each: abs(each - batch))[:NUM_VALUES]
-    return tuple(_batch_change(workload, each) for each in chosen if each < batch or _fits(case, each))
+    return tuple(_batch_change(workload, each) for each in chosen if each < batch or fits(case, replace(workload, micro_batch=each)))
 
 
 def _batch_change(workload: Workload, batch: int) -> Change:
@@ -238,8 +238,3 @@ def _batch_change(workload: Workload, batch: int) -> Change:
     together = ("global_batch", math.lcm(batch, workload.micro_batch) * workload.data_parallel)
     caution = "without gradient accumulation the optimizer sees another global batch"
     return Change(workload=(("micro_batch", batch), together), against=(together,), caution=caution)
-
-
-def _fits(case: Case, batch: int) -> bool:
-    use = memory_use(case.shape, replace(case.workload, micro_batch=batch))
-    return use.total <= case.machine.gpu.memory_bytes

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 
 from ..shape import ModelShape
-from .change import Change
+from .change import FEWER_HEADS, Change
 
 #: How far a width may lie from the present one, and a head_dim, as shares of them.
 MAX_CHANGE, MAX_HEAD_CHANGE = 0.06, 0.25
@@ -36,7 +36,7 @@ def hidden_changes(shape: ModelShape, *, step: int, parts: int = 1, most: int = 
 def _change(shape: ModelShape, hidden: int, heads: int) -> Change:
     """Heads are named only where they change."""
     new_heads = (("num_attention_heads", heads),) if heads != shape.num_attention_heads else ()
-    caution = "fewer heads may cost accuracy" if heads < shape.num_attention_heads else ""
+    caution = FEWER_HEADS if heads < shape.num_attention_heads else ""
     return Change(model=(("hidden_size", hidden), *new_heads), compare="equal_work", caution=caution)
 
 

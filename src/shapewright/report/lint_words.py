@@ -61,8 +61,10 @@ def cost_of_step(price: Price) -> str:
 
 
 def no_price(price: Price) -> str:
-    """What a GPU says of a fault whose price is not clear of the predictor's noise there."""
-    return f"{'within the noise' if price.share >= LEAST_SHARE else 'nothing'} on {price.gpu}"
+    """What a GPU says of a fault not raised there: it costs nothing, or no more than the noise tells, or the rule does not see it."""
+    if price.share < LEAST_SHARE:
+        return f"nothing on {price.gpu}"
+    return f"{'no fault' if price.low > 0 else 'within the noise'} on {price.gpu}"
 
 
 def fix_value(fix: Fix, field_name: str) -> str:

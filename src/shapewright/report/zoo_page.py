@@ -17,7 +17,7 @@ from ..read.resolve import load
 from ..workload import Workload
 from . import units
 from .accuracy_page import markdown_table
-from .lint_words import fix_value
+from .lint_words import fix_value, shown_value
 
 GPUS = ("a100-40gb", "h100", "h200", "mi250x")
 _INTRODUCTION = """# The zoo
@@ -99,7 +99,7 @@ def _table(found: Iterable[Linted]) -> str:
 def _row(linted: Linted, finding: Finding) -> tuple[str, ...]:
     prices = {price.gpu: price for price in finding.prices}
     fixes = " or ".join(fix_value(fix, finding.field) for fix in finding.fixes)
-    shown = f"{finding.field} {finding.value}"
+    shown = f"{finding.field} {shown_value(finding.value)}"
     return linted.loaded.shape.name, f"{finding.code} {finding.name}", shown, *(_price(prices[gpu]) for gpu in GPUS), fixes
 
 

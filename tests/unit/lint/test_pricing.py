@@ -71,6 +71,14 @@ def test_a_smaller_width_is_no_gain_by_being_smaller() -> None:
     assert as_is.fix_s == equal.fix_s, "the step with the change is stated as it would run"
 
 
+def test_an_operator_without_its_like_before_is_part_of_the_price() -> None:
+    """Biases take time of their own, which is not scaled away to the work that there was before: none."""
+    case = case_of("llama-2-7b")
+    change = Change(model=(("has_mlp_bias", True),), compare="equal_work")
+    assert saving_of(case, change).cost_s == pytest.approx(saving_of(case, Change(model=change.model)).cost_s, rel=0.01)
+    assert saving_of(case, change).cost_s < 0
+
+
 def test_layers_traded_for_width_are_compared_at_equal_parameters() -> None:
     half = Change(model=(("num_hidden_layers", 16),), compare="equal_params")
     assert abs(saving_of(case_of("llama-2-70b"), half).share) < 0.02

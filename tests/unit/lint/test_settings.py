@@ -115,6 +115,7 @@ def test_without_a_file(tmp_path) -> None:
         ("gpu = []", "pyproject.toml:3: gpu is []; expected a name in quotes or a list of some"),
         ("gpu = ['h200', 1]", "pyproject.toml:3: gpu is ['h200', 1]; expected a name in quotes or a list of some"),
         ("node = ''", "pyproject.toml:3: node is ''; expected a name in quotes"),
+        ("select = 'SW199'", "pyproject.toml:3: unknown rule 'SW199'; did you mean SW10"),
         ("select = 'SW1O1'", "pyproject.toml:3: unknown rule 'SW1O1'; did you mean SW101"),
         ("select = []", "pyproject.toml:3: select is []; expected a name in quotes or a list of some"),
         ("ignore = ['VocabNotPaded']", "pyproject.toml:3: unknown rule 'VocabNotPaded'; did you mean VocabNotPadded"),

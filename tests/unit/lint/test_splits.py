@@ -53,6 +53,17 @@ def test_more_heads_take_the_room_that_is_there(model: str, size: int, phase: st
     assert changed.shape.num_params > uneven.shape.num_params
 
 
+@pytest.mark.parametrize(("model", "size"), [("smollm-135m", 2), ("llama-3-8b", 3), ("qwen2-7b", 3)])
+def test_more_heads_take_key_heads_that_serve_them(model: str, size: int) -> None:
+    """Neither the key/value heads that there are nor those that the GPUs hold divide the new heads: the nearest that do."""
+    uneven = case(model, tensor_parallel=size)
+    more = next(head_changes(uneven, size))
+    changed = more.applied(uneven)
+    assert changed is not None
+    assert changed.shape.num_attention_heads == -(-uneven.shape.num_attention_heads // size) * size
+    assert changed.shape.num_attention_heads % changed.shape.num_key_value_heads == 0 == changed.shape.num_key_value_heads % size
+
+
 @given(
     model=st.sampled_from(["falcon-7b", "gpt2-xl", "llama-2-7b", "qwen2.5-14b", "smollm-135m"]),
     size=st.integers(1, 8),
@@ -92,6 +103,11 @@ def test_a_node_is_a_fault_only_where_somebody_chose_it() -> None:
     usual = case("redpajama-incite-3b", gpu="v100-16gb", micro_batch=1)
     assert usual.machine.node == load_node("summit") and not spoken("SW306", usual)
     assert not spoken("SW306", case("gpt3-175b", gpu="v100-16gb", node="summit", micro_batch=1))
+
+
+def test_the_node_that_a_gpu_is_usually_found_in_is_nobodys_choice() -> None:
+    assert not spoken("SW306", case("phi-4", tensor_parallel=2))
+    assert len(spoken("SW306", case("phi-4", node="dgx-h200", tensor_parallel=2))) == 1
 
 
 def test_shapes_for_six_gpus_are_even_and_of_64() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from shapewright.lint.finding import Fix, Price
 from shapewright.report.lint_text import concise_text, full_text
+from shapewright.report.lint_words import no_price
 
 FULL = """\
 gpt/config.json:3: SW101 VocabNotPadded: vocab_size 50257 is odd: the logit
@@ -158,3 +159,12 @@ def test_several_fixes_stand_below_each_other_and_a_caution_is_said_once(make_ru
 def test_units_that_differ_are_both_said(make_run, make_linted, make_finding) -> None:
     price = Price(gpu="h200", cost_s=0.0021, step_s=2.12, low=0.0005, high=0.0015, is_raised=True)
     assert "costs 2.10 ms of 2.12 s a step on h200" in concise_text(make_run(make_linted(make_finding(prices=(price,)))))
+
+
+@pytest.mark.parametrize(
+    ("share", "low", "words"),
+    [(0.0005, -0.01, "nothing on v100-16gb"), (0.02, -0.01, "within the noise on v100-16gb"), (0.3, 0.25, "no fault on v100-16gb")],
+)
+def test_why_a_gpu_raises_no_finding(share: float, low: float, words: str) -> None:
+    """A saving clear of the noise that is not raised is no price of the fault: the rule does not see it there."""
+    assert no_price(Price(gpu="v100-16gb", cost_s=share, step_s=1.0, low=low, high=2 * share, is_raised=False)) == words

@@ -25,8 +25,8 @@ from dataclasses import replace
 
 from ...units import ceil_div
 from ..case import Case
-from ..change import Change, Fault
-from ..splits import RETRAINED, divisors_near, fits
+from ..change import RETRAINED, Change, Fault
+from ..splits import divisors_near, fits
 
 
 def check(case: Case) -> Iterator[Fault]:

@@ -3,10 +3,10 @@
 Tensor parallelism commonly spans a node, where links are fast: 8 GPUs on most machines, 6 on Summit, 4 on Expanse. A model whose heads
 divide over 4 and 8 GPUs may be impossible on a node of six, and one made for six awkward on eight.
 
-The rule looks only where several GPUs share a layer, or where a node was named whose number of GPUs is no power of two. It prices the
-model over t = GPUs of the node: the step there beside that of a model whose heads divide, at an equal number of parameters and over the
-same GPUs; the share is carried over to the step that was asked for. What SW301, SW302 and SW303 say of the tensor-parallel size asked for
-is left to them.
+The rule looks only where a node was named (`--node`), and there where several GPUs share a layer or the node's GPUs are no power of two:
+the node that a GPU is usually found in is nobody's choice. It prices the model over t = GPUs of the node: the step there beside that of a
+model whose heads divide, at an equal number of parameters and over the same GPUs; the share is carried over to the step that was asked
+for. What SW301, SW302 and SW303 say of the tensor-parallel size asked for is left to them.
 
 Over six GPUs the price holds what uneven widths cost as well: an MLP of 10240 leaves 1707 to the fullest GPU, which is odd.
 
@@ -31,8 +31,8 @@ from collections.abc import Iterator
 from ...hardware.node import Node
 from ...units import ceil_div
 from ..case import Case
-from ..change import Change, Fault
-from ..splits import FEWER_HEADS, RETRAINED, head_changes, key_value_changes, multiples, over
+from ..change import FEWER_HEADS, RETRAINED, Change, Fault
+from ..splits import head_changes, key_value_changes, multiples, over
 
 YIELDS_TO = ("SW301", "SW302", "SW303")
 #: GPUs a node of usual machines, over which the message says whether heads divide.
@@ -46,10 +46,10 @@ HEAD_DIMS = (128, 64)
 def check(case: Case) -> Iterator[Fault]:
     """Heads that the node's GPUs cannot share evenly."""
     shape, node, size = case.shape, case.machine.node, case.workload.tensor_parallel
-    if node is None or size > node.gpus_per_node:
-        return
     # Nobody chose the node that a GPU is usually found in.
-    if size == 1 and not (_is_odd(node.gpus_per_node) and "node" in case.given):
+    if node is None or "node" not in case.given or size > node.gpus_per_node:
+        return
+    if size == 1 and not _is_odd(node.gpus_per_node):
         return
     gpus = node.gpus_per_node
     if shape.num_attention_heads % gpus:

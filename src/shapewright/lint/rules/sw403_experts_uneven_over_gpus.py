@@ -25,8 +25,8 @@ from collections.abc import Iterator
 
 from ...units import ceil_div
 from ..case import Case
-from ..change import Change, Fault
-from ..splits import RETRAINED, divisors_near, multiples
+from ..change import RETRAINED, Change, Fault
+from ..splits import divisors_near, multiples
 
 
 def check(case: Case) -> Iterator[Fault]:

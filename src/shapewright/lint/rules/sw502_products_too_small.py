@@ -31,15 +31,15 @@ from collections.abc import Iterator
 
 from ...operators.types import Gemm
 from ..case import Case
-from ..change import Change, Fault
-from ..splits import RETRAINED
+from ..change import RETRAINED, Change, Fault
+from ..whole_heads import has_plain_heads
 
 #: Seconds at the roofline below which a product is mostly start and end.
 SMALL_S = 5e-6
 #: Width of the offered shape over the one there is, layers fewer by its square.
 WIDER = 1.25
 EVEN = 64
-JOINED_ALREADY = "engines such as vLLM join these products already"
+JOINED_ALREADY = "no field of the config says it: it is how the code stores the weights; Megatron-LM and vLLM join these products already"
 JOINED = {"is_qkv_fused": ("query", "key", "value"), "is_gate_up_fused": ("mlp_gate", "mlp_up")}
 WORDS = {"is_qkv_fused": "queries, keys and values", "is_gate_up_fused": "gate and up projection"}
 
@@ -86,7 +86,7 @@ def _too_narrow(case: Case, largest_s: float) -> Fault:
 def _wider(case: Case) -> Iterator[Change]:
     """A quarter wider, as many weights in fewer layers: L h^2 stays, head_dim too, and the MLP's width over h."""
     shape = case.shape
-    if shape.latent_attention or shape.moe or shape.head_dim * shape.num_attention_heads != shape.hidden_size:
+    if shape.moe or not has_plain_heads(shape):
         return
     group = shape.num_attention_heads // shape.num_key_value_heads
     step = math.lcm(group, EVEN // math.gcd(EVEN, shape.head_dim))
