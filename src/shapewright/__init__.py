@@ -130,13 +130,13 @@ def lint_model(
 ) -> Linted:
     """What `shapewright lint` finds, as objects: `.findings`, dearest first, with prices on each of `gpus`, and fixes.
 
-    `model`, `workload` and `changes` are those of `explain`; `select` and `ignore` name rules (SW1, SW101, VocabNotPadded). Errors:
-    `InputError`.
+    `model`, `workload` and `changes` are those of `explain`, but a sequence that nobody asked for ends where the model's positions do.
+    `select` and `ignore` name rules (SW1, SW101, VocabNotPadded). Errors: `InputError`.
     """
     from .errors import InputError
     from .hardware.gpu import Gpu
     from .hardware.load import load_node
-    from .lint.case import Case
+    from .lint.case import Case, within_positions
     from .lint.linter import lint
     from .lint.rule import select_rules
     from .predict.explain import load_machine, runnable
@@ -146,6 +146,8 @@ def lint_model(
     machines = [load_machine(gpu, node=around, library=library) for gpu in ([gpus] if isinstance(gpus, str | Gpu) else gpus)]
     if not machines:
         raise InputError("no GPU is named", hint="name one or several of `shapewright gpus`")
+    if workload is None and {"sequence", "context"}.isdisjoint(changes):
+        asked = within_positions(asked, loaded.shape)
     given = {*changes, *_not_default(asked), *(["node"] if node is not None else [])}
     cases = [
         Case(loaded=loaded, workload=runnable(loaded.shape, asked, machine.gpu), machine=machine, given=frozenset(given))

@@ -53,6 +53,34 @@ def test_the_settings_of_the_page(project) -> None:
     assert {rule.code for rule in rules_for(found, project / "models/released/a/config.json")} == {c for c in every if c[:3] != "SW1"}
 
 
+def test_the_settings_of_a_file_of_their_own(project) -> None:
+    found = find_settings(project / "models/draft")
+    assert (found.gpu, found.for_new_model, dict(found.workload)) == (("h200",), True, {"sequence": 1024})
+
+
+SCRIPT = """python pretrain_gpt.py --num-layers 12 --hidden-size 768 --num-attention-heads 12 --max-position-embeddings 1024 \\
+  --vocab-size 50304 --seq-length 1024 --micro-batch-size 1
+"""
+
+
+@pytest.mark.parametrize(
+    "command, chosen",
+    [
+        ("run.sh", [1]),  # not the settings' 4
+        ("run.sh --micro-batch 2", [2]),
+        ("run.sh --phase prefill", []),
+        ("models/gpt2", []),  # the settings chose for every model
+        ("models/gpt2 --micro-batch 2", [2]),
+    ],
+)
+def test_who_says_the_micro_batch(project, command, chosen) -> None:
+    """A flag, the model's own training file, the settings; the rule about it speaks of the first two."""
+    (project / "run.sh").write_text(SCRIPT)
+    answer = shell(project, f"shapewright lint {command} --select SW501 --exit-zero --json")
+    assert answer.returncode == 0, answer.stderr
+    assert [finding["value"] for finding in json.loads(answer.stdout)["findings"]] == chosen
+
+
 def test_every_key_is_explained() -> None:
     keys = {each.name.replace("_", "-") for each in fields(Settings)} - {"folder", "places"}
     table = PAGE.split("| key | value |")[1].split("\n\n")[0]

@@ -33,7 +33,7 @@ def config(tmp_path: Path) -> Path:
 
 def linted(source: object) -> Linted:
     """A model whose vocabulary is to be padded, without asking the predictor."""
-    fix = Fix(values=(("vocab_size", 50304),), params_change=0.0, step_s=(1.0,), is_safe=True, is_workload=False)
+    fix = Fix(values=(("vocab_size", 50304),), params_change=0.0, step_s=(1.0,), shares=(0.1,), is_safe=True, is_workload=False)
     price = Price(gpu="h200", cost_s=0.1, step_s=1.0, low=0.05, high=0.15, is_raised=True)
     found = Finding(code="SW101", name="VocabNotPadded", model="m", file="config.json", line=3, field="vocab_size", value=50257, message="",
                     prices=(price,), fixes=(fix,))  # fmt: skip
@@ -95,6 +95,31 @@ def test_the_file_itself_only_by_force(config) -> None:
     assert "already exists" in refused(linted(str(config)), output=config)
     write_fixes(linted(str(config)), output=config, force=True)
     assert config.read_text(encoding="utf-8-sig") == FIXED.replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize("is_forced", [False, True])
+@pytest.mark.parametrize("aim", ["nowhere.json", "kept.json"])
+def test_a_link_is_never_replaced(cli, config, aim, is_forced) -> None:
+    link, kept = config.parent / "link.json", config.parent / "kept.json"
+    kept.write_text("{}")
+    link.symlink_to(aim)
+    answer = cli("lint", str(config), *ARGUMENTS, "-o", str(link), *(["--force"] if is_forced else []))
+    assert answer.code == 2 and "link.json: is a link; name the file that it leads to, or another, after -o" in answer.err
+    assert link.is_symlink() and kept.read_text() == "{}"
+    assert names(config.parent) == ["config.json", "kept.json", "link.json"]
+
+
+@pytest.mark.parametrize("mode, umask, expected", [(0o755, 0o022, 0o755), (0o777, 0o027, 0o750), (0o600, 0o022, 0o600)])
+def test_the_copy_may_be_used_as_its_source(config, mode, umask, expected) -> None:
+    config.chmod(mode)
+    before = os.umask(umask)
+    try:
+        write_fixes(linted(str(config)))
+        write_fixes(linted(str(config)), text=TEXT, output=config.parent / "stdin.json")
+    finally:
+        os.umask(before)
+    assert (config.parent / "config.fixed.json").stat().st_mode & 0o7777 == expected
+    assert (config.parent / "stdin.json").stat().st_mode & 0o7777 == 0o666 & ~umask
 
 
 def test_targets_that_cannot_be(config) -> None:

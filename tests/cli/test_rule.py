@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from shapewright.lint.rule import load_rules
@@ -37,11 +39,32 @@ def test_rules_for_programs(cli) -> None:
     assert one["name"] == "VocabNotPadded" and "**Fix.**" in one["page"] and one["page"].startswith(one["summary"])
 
 
-@pytest.mark.parametrize("name, offer", [("SW1O1", "SW101"), ("VocabNotPaded", "VocabNotPadded"), ("", "are known")])
+@pytest.mark.parametrize(
+    "name, offer",
+    [
+        ("SW1O1", "SW101"),
+        ("VocabNotPaded", "VocabNotPadded"),
+        ("SW999", f"{len(load_rules())} are known, for example SW101, SW102, SW103"),
+        ("Zzz", f"{len(load_rules())} are known, for example AttentionUnfused"),
+    ],
+)
 def test_an_unknown_rule_offers_the_nearest(cli, name: str, offer: str) -> None:
     answer = cli("rule", name)
     assert (answer.code, answer.out, answer.err.count("\n")) == (2, "", 1)
     assert "unknown rule" in answer.err and offer in answer.err
+
+
+def test_no_name_at_all(cli) -> None:
+    assert "error: '' names no rule; give a code such as SW101" in cli("rule", "").err
+
+
+@pytest.mark.parametrize("word, codes", [("SW1", "SW1"), ("sw10", "SW10"), ("SW", "SW"), ("all", "SW")])
+def test_the_beginning_of_codes_lists_them(cli, word: str, codes: str) -> None:
+    """As `lint --select` takes it."""
+    expected = [rule.code for rule in load_rules() if rule.code.startswith(codes)]
+    listed = cli("rule", word).out
+    assert re.findall(r"^(SW\d+)  \w", listed, re.MULTILINE) == expected and "====" not in listed
+    assert [rule["code"] for rule in cli("rule", word, "--json").document["rules"]] == expected
 
 
 def test_two_codes_are_refused(cli) -> None:

@@ -50,10 +50,7 @@ def test_training() -> None:
             "qwen3-30b-a3b": [],
             "gemma-2-9b": [],
             "phi-2": ["SW202 head_dim 80 -> 128: mi250x 6.4 %"],
-            "bert-large-uncased": [
-                "SW502 is_qkv_fused False -> True: h200 6.7 %",
-                "SW101 vocab_size 30522 -> 30528: h200 4.7 %, a100-40gb 1.9 %",
-            ],
+            "bert-large-uncased": ["SW101 vocab_size 30522 -> 30528: h200 4.7 %, a100-40gb 1.9 %"],
             "deepseek-v2-lite": [],
         }
     )
@@ -88,15 +85,9 @@ def test_decoding_in_eager_mode() -> None:
             ],
             "falcon-7b": ["SW205 has_fused_gqa False -> True: a100-40gb 73.3 %, mi250x 54.0 %, h200 44.3 %"],
             "llama-2-7b": ["SW503 runtime eager -> graph: h200 65.4 %"],
-            "llama-3.1-8b": [
-                "SW503 runtime eager -> graph: h200 66.4 %",
-                "SW502 is_qkv_fused False -> True: h200 4.9 %",
-            ],
-            "mistral-7b": [
-                "SW503 runtime eager -> graph: h200 67.4 %",
-                "SW502 is_qkv_fused False -> True: h200 4.9 %",
-            ],
-            "mixtral-8x7b": ["SW502 is_qkv_fused False -> True: h200 2.9 %"],
+            "llama-3.1-8b": ["SW503 runtime eager -> graph: h200 66.4 %"],
+            "mistral-7b": ["SW503 runtime eager -> graph: h200 67.4 %"],
+            "mixtral-8x7b": [],
         }
     )
 

@@ -78,3 +78,25 @@ def test_predict_gemm_gives_arrays_and_reasons() -> None:
     assert answer.time_s.shape == answer.low_s.shape == answer.high_s.shape == (2,)
     assert answer.time_s[0] > answer.time_s[1]
     assert answer.explain(0).reasons
+
+
+def test_lint_model_by_names_and_objects() -> None:
+    by_name = sw.lint_model("gpt2", ["h200", "a100-40gb"], select=["SW101"])
+    by_object = sw.lint_model(sw.load_shape("gpt2"), (sw.load_gpu("h200"), "a100-40gb"), sw.Workload(sequence=1024), select=["SW101"])
+    (one,), (other,) = by_name.findings, by_object.findings
+    assert [price.gpu for price in one.prices] == ["h200", "a100-40gb"]
+    assert one.price.share == pytest.approx(other.price.share), "a sequence that nobody asked for ends where the positions do"
+    assert one.fixes[0].value == 50304
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: sw.lint_model("gpt2", []), "no GPU is named"),
+        (lambda: sw.lint_model("gpt2", "h200", select=["SW9999"]), "unknown rule"),
+        (lambda: sw.lint_model("gpt2", "h200", micro_bach=2), "unknown workload field"),
+    ],
+)
+def test_what_lint_model_refuses(call, message: str) -> None:
+    with pytest.raises(sw.InputError, match=message):
+        call()

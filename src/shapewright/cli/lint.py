@@ -15,8 +15,7 @@ from ..hardware.gpu import Gpu
 from ..hardware.load import load_gpu, load_node
 from ..lint.linter import Linted
 from ..lint.linter import lint as find_faults
-from ..lint.rule import select_rules
-from ..lint.settings import Settings
+from ..lint.settings import Settings, rules_for
 from ..predict.explain import load_machine
 from ..predict.operators import Machine
 from ..report.lint_run import LintRun
@@ -44,14 +43,14 @@ def lint(
     """
     own, given = flags or LintFlags(), overrides(override)
     check_arguments(model, given, own.stdin_filename)
-    own.check_fix(len(model))
+    own.check_fix(len(set(model)))
     settings = own.settings()
     question = Question(
         machines=_machines(settings), flags=workload or WorkloadFlags(), overrides=given, settings=settings,
         stdin_filename=own.stdin_filename or "stdin",
     )  # fmt: skip
-    run = LintRun(rules=select_rules(settings.select, settings.ignore), fail_over=settings.fail_over or 0.0)
-    for name in model or (None,):
+    run = LintRun(rules=rules_for(settings, None), fail_over=settings.fail_over or 0.0)
+    for name in dict.fromkeys(model) or (None,):
         run = _with_model(run, name, question, own)
     print_notes(run.spoken_notes)
     for message in dict.fromkeys(message for _, message in run.failures):

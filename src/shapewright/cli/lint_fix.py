@@ -33,7 +33,8 @@ def write_fixes(
         raise InputError("is not a regular file", where=str(target), hint="name a file after -o")
     refuse_overwriting(target, force=force)
     try:
-        with complete_file(target) as sink:
+        mode = 0o666 if source is None else source.stat().st_mode & 0o777  # a launch script stays one that can be run
+        with complete_file(target, mode=mode) as sink:
             sink.write(plan.text)
             if source is not None and source_text(source) != original:
                 raise InputError("the fix no longer applies: the file changed meanwhile", where=str(source), hint="lint it again")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, ShapewrightError, shown
-from ..lint.case import Case
+from ..lint.case import Case, within_positions
 from ..lint.finding import Finding
 from ..lint.rule import Rule
 from ..lint.settings import Settings, rules_for
@@ -21,6 +21,7 @@ from ..read.hub_cache import find_cached_config
 from ..read.located import read_stream, read_text
 from ..read.resolve import load_text
 from ..read.source import LoadedShape
+from ..shape import ModelShape
 from ..workload import Workload
 from .arguments import STDIN
 from .flags import WorkloadFlags
@@ -51,11 +52,15 @@ class Question:
     def cases(self, argument: Argument) -> tuple[tuple[Case, ...], tuple[str, ...]]:
         """The model's case on each machine, and notes of how it was read; an error names the model, or the setting at fault."""
         loaded, flags, said = argument.loaded, self._flags(argument.loaded), self._said(argument.loaded)
-        given = frozenset({*flags.given, *said, *(() if self.settings.node is None else ("node",))})
+        # Settings describe the question that is asked of every model: nobody chose them for this one.
+        is_node_given = self.settings.node is not None and self.settings.place("node") is None
+        given = frozenset({*self.flags.given, *said, *(("node",) if is_node_given else ())})
         cases, notes = [], list(loaded.notes)
         for machine in self.machines:
             try:
                 asked, remarks = flags.workload(machine.gpu, loaded.workload_with(flags.given))
+                if {"sequence", "context"}.isdisjoint({*flags.given, *said}):
+                    asked, remarks = _shortened(asked, loaded.shape, remarks)
                 workload = runnable(loaded.shape, asked, machine.gpu)
             except ShapewrightError as error:
                 is_set = error.field is not None and error.field not in self.flags.given
@@ -90,6 +95,15 @@ def _fit_notes(cases: Sequence[Case]) -> tuple[str, ...]:
         return ()
     listed = ", ".join(f"{gpu.name} has {gpu.memory_bytes / 1e9:.0f} GB" for gpu, _ in small)
     return (f"{NO_FIT}: needs {max(need for _, need in small) / 1e9:.1f} GB a GPU, {listed}",)
+
+
+def _shortened(asked: Workload, shape: ModelShape, remarks: tuple[str, ...]) -> tuple[Workload, tuple[str, ...]]:
+    """The default sequence, cut to the model's positions, and a note of it."""
+    short = within_positions(asked, shape)
+    if short == asked:
+        return asked, remarks
+    field, value = ("context", short.context) if asked.phase == "decode" else ("sequence", short.sequence)
+    return short, (*remarks, f"{field} {value}: the model has {shape.max_position_embeddings} positions (--{field} sets another)")
 
 
 def check_arguments(names: Sequence[str], overrides: Mapping[str, Any], stdin_filename: str | None) -> None:

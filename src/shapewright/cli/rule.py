@@ -6,16 +6,16 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from ..lint.rule import find_rule, load_rules
+from ..lint.rule import Rule, load_rules, matching_rules
 from .options import Json
 from .screen import page_width
 
+Code = Annotated[str | None, Parameter(help="A rule's code or name, or the beginning of some codes (SW1); left out: all.")]
 
-def rule(
-    code: Annotated[str | None, Parameter(help="A rule's code or name; left out: all rules.")] = None, /, *, json: Json = False
-) -> None:
+
+def rule(code: Code = None, /, *, json: Json = False) -> None:
     """List the rules of `lint`, or print the page of one: what happens, the fix, the source, where it holds, what was measured."""
-    chosen = load_rules() if code is None else (find_rule(code),)
+    chosen = load_rules() if code is None else matching_rules(code)
     if json:
         from ..report.json import SCHEMA_VERSION, to_json
         from ..report.rule_page import rule_document
@@ -24,4 +24,9 @@ def rule(
         return
     from ..report.rule_page import rule_list, rule_text
 
-    print(rule_list(chosen, page_width()) if code is None else rule_text(chosen[0], page_width()))
+    print(rule_text(chosen[0], page_width()) if _is_one(chosen, code) else rule_list(chosen, page_width()))
+
+
+def _is_one(chosen: tuple[Rule, ...], word: str | None) -> bool:
+    """Whether the word names one rule, rather than the beginning of its code."""
+    return word is not None and word.lower() in (chosen[0].code.lower(), chosen[0].name.lower())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ..dtypes import load_dtype
@@ -64,3 +64,13 @@ class Case:
     def vector(self) -> int:
         """Elements of one vector load: what leading dimensions should be multiples of for the tensor cores."""
         return vector_size(load_dtype(self.now.dtype).size_bytes, self.machine.gpu.alignment_bytes)
+
+
+def within_positions(workload: Workload, shape: ModelShape) -> Workload:
+    """`workload` with no more tokens a sequence than the model has positions: what nobody asked for should not exceed them."""
+    positions = shape.max_position_embeddings
+    if positions is None or workload.kv_len <= positions:
+        return workload
+    if workload.phase == "decode" and positions > 1:
+        return replace(workload, context=positions - 1)
+    return replace(workload, sequence=positions)

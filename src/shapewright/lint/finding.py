@@ -11,7 +11,8 @@ from .change import Value
 class Price:
     """What a fault costs on one GPU: `cost_s` of a step of `step_s`; `low` and `high` bound its `share` (10th, 90th percentile).
 
-    `is_raised` tells whether the predictor can tell the cost from its own noise there.
+    `is_raised` tells whether the rule sees the fault there and the predictor can tell its cost from its own noise. `fix` are the values of
+    the change that the price is of; none where no change can be made there.
     """
 
     gpu: str
@@ -20,6 +21,7 @@ class Price:
     low: float
     high: float
     is_raised: bool
+    fix: tuple[tuple[str, Value], ...] = ()
 
     @property
     def share(self) -> float:
@@ -31,13 +33,15 @@ class Price:
 class Fix:
     """Better values of the finding's field and of those that go with it, main one first.
 
-    `params_change` is a share of the model's parameters (+0.0009: 0.09 % more); `step_s` the predicted step on each GPU of the finding's
-    prices, in their order. `is_safe`: what the model computes stays the same (padding).
+    `params_change` is a share of the model's parameters (+0.0009: 0.09 % more). `step_s`, the predicted step as it would run, and
+    `shares`, what of the step is saved at equal work, are those of each GPU of the finding's prices, in their order; NaN where the fix
+    cannot be made (it does not fit, say). `is_safe`: what the model computes stays the same (padding).
     """
 
     values: tuple[tuple[str, Value], ...]
     params_change: float
     step_s: tuple[float, ...]
+    shares: tuple[float, ...]
     is_safe: bool
     is_workload: bool
     """Whether it changes how the model is run, rather than the model."""

@@ -4,10 +4,11 @@
     plan.text        # the new text; all but the changed values is `text`, byte for byte
     plan.applied     # FieldChange(field="vocab_size", old=50257, new=50304, codes=("SW101",)), ...
     plan.left_out    # (finding, reason) of every finding that is not fixed
+    plan.repeats     # where else the file keeps an old value: a multimodal config says its vocabulary twice
     plan.remarks     # the same for people, one line each, with what else the reader must do
 
 Chosen is each finding's first fix that leaves the model's function alone (`Fix.is_safe`: padding the vocabulary); for a new model, which
-has no trained weights yet, the first that changes the model. How the model is run is never in its file. Two findings that want different
+has no trained weights yet, the first that changes the model. How the model is run is left to its owner. Two findings that want different
 values of one field are settled in favour of a value that both list, of the larger padding where it pads for both, else of the dearer one.
 A fix that the text cannot take (a default without a key, a model whose parts then do not fit) gives way to the finding's next one.
 
@@ -16,7 +17,7 @@ Errors: `InputError` where `text` is not what was linted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import InputError, ShapewrightError
@@ -28,10 +29,14 @@ from ..shape import ModelShape
 from .change import Value
 from .finding import Finding, Fix
 from .linter import Linted
-from .rewrite import rewrite, scalars
+from .rewrite import repeated_in, rewrite, scalars
 from .widths import power_of_two
 
 _Values = tuple[tuple[str, Value], ...]
+
+
+#: A step that a fix makes longer by less than this share is not worth a caution.
+WORTH_SAYING = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,13 +60,14 @@ class FixPlan:
     applied: tuple[FieldChange, ...] = ()
     left_out: tuple[tuple[Finding, str], ...] = ()
     cautions: tuple[str, ...] = ()
+    repeats: tuple[str, ...] = ()
     is_safe: bool = True
 
     @property
     def remarks(self) -> tuple[str, ...]:
         """What changes, what it needs beside, and what stays, one line each."""
         kept = (f"left as it is: {finding.code} {finding.name}: {reason}" for finding, reason in self.left_out)
-        return (*map(str, self.applied), *self._needs(), *self.cautions, *kept)
+        return (*map(str, self.applied), *self.repeats, *self._needs(), *self.cautions, *kept)
 
     def _needs(self) -> tuple[str, ...]:
         """What a checkpoint of the old shape would need."""
@@ -92,11 +98,30 @@ def plan_fixes(linted: Linted, text: str, *, for_new_model: bool = False) -> Fix
         if made is not None:
             break
     after, now = made
-    cautions = [choice.fix.caution for choice in choices if choice.fix.caution]
+    cautions = [caution for choice in choices for caution in (choice.fix.caution, *_costs(choice)) if caution]
+    applied = _changes(first.shape, now.shape, choices)
     return FixPlan(
-        text=after, applied=_changes(first.shape, now.shape, choices), left_out=tuple(left_out), cautions=tuple(dict.fromkeys(cautions)),
-        is_safe=all(choice.fix.is_safe for choice in choices),
+        text=after, applied=applied, left_out=tuple(left_out), cautions=tuple(dict.fromkeys(cautions)),
+        repeats=tuple(_repeats(after, applied)), is_safe=all(choice.fix.is_safe for choice in choices),
     )  # fmt: skip
+
+
+def _costs(choice: _Choice) -> Iterator[str]:
+    """What a fix costs on GPUs that lose by it, where that is more than a percent of the step."""
+    for finding in choice.findings:
+        slower = [(price.gpu, -share) for price, share in zip(finding.prices, choice.fix.shares, strict=False) if share < -WORTH_SAYING]
+        if slower and finding.fixes and choice.fix in finding.fixes:
+            field, value = choice.fix.values[0]
+            yield f"{field} {value} costs " + ", ".join(f"{100 * share:.1f} % of the step on {gpu}" for gpu, share in slower)
+
+
+def _repeats(text: str, applied: Iterable[FieldChange]) -> Iterator[str]:
+    """Old values that still stand in the new text, where the reader looks no more."""
+    for change in applied:
+        lines = repeated_in(text, change.field, change.old)
+        if lines:
+            listed = ("line " if len(lines) == 1 else "lines ") + " and ".join(map(str, lines))
+            yield f"{change.field} {change.old} stands in {listed} too, and was left as it is"
 
 
 def refuse_merged(loaded: LoadedShape) -> None:
@@ -152,8 +177,10 @@ def _why_not(finding: Finding) -> str:
         return "it names no better value"
     fix = finding.fixes[0]
     what = f"{finding.field} {finding.value} -> {fix.value}"
-    if fix.is_workload or any(field not in OVERRIDABLE for field, _ in fix.values):
-        return f"{what} is how the model is run, which is not in its file"
+    run = [f"{field} {value}" for field, value in fix.values if field not in OVERRIDABLE]
+    if fix.is_workload or run:
+        goes_with = "" if fix.is_workload else f" goes with {' and '.join(run)}, which"
+        return f"{what}{goes_with} is how the model is run: --fix leaves it to you"
     return f"{what} changes trained dimensions (--for-new-model makes it)"
 
 
@@ -205,9 +232,15 @@ def _made(text: str, now: LoadedShape, choices: Sequence[_Choice], failed: dict[
 
 
 def _by_hand(fix: Fix, now: LoadedShape) -> str:
-    """What to do about a fix that no text was found for: two keys say the same, say, or this architecture has no key for it."""
-    where = place(now.origin, next((now.lines[field] for field, _ in fix.values if field in now.lines), None))
-    return f"{_listed(fix)} is not said by one value each in {where}: change it by hand, where the architecture can"
+    """Why no text was found for a fix: the shell or nothing says a field, or several places say it."""
+    fields = [field for field, _ in fix.values]
+    if from_shell := [field for field in fields if field in now.stand_ins]:
+        return f"{_listed(fix)}: {now.origin} leaves {' and '.join(from_shell)} to the shell, where it is to be changed"
+    if unsaid := [field for field in fields if field not in now.lines]:
+        what = "it" if len(fields) == 1 else " and ".join(unsaid)
+        return f"{_listed(fix)}: {now.origin} has no key that says {what}; this architecture may not allow it"
+    where = place(now.origin, now.lines[fields[0]])
+    return f"{_listed(fix)}: no change of one value in {where} says just that; change it by hand"
 
 
 def _changes(before: ModelShape, after: ModelShape, choices: Iterable[_Choice]) -> tuple[FieldChange, ...]:

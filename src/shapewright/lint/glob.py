@@ -2,6 +2,7 @@
 
 A pattern is held against the file's name alone and against its whole path, where it begins at `folder`. `*` and `?` match any character,
 "/" included, `**/` any folders or none, `[ab]` and `[!ab]` one character, `{a,b}` either word. A leading `!` turns the pattern round.
+`pattern_fault(pattern)` says what is wrong with a pattern that is none, such as `[`; `matches` takes the others alone.
 """
 
 from __future__ import annotations
@@ -18,6 +19,31 @@ def matches(pattern: str, path: Path, folder: Path) -> bool:
     whole = os.path.abspath(path)  # noqa: PTH100 - links are not followed: the file is matched as it was named
     is_met = _regex(bare).fullmatch(path.name) or _regex(bare, os.path.abspath(folder)).fullmatch(whole)  # noqa: PTH100
     return bool(is_met) != pattern.startswith("!")
+
+
+def pattern_fault(pattern: str) -> str | None:
+    """What is wrong with a pattern; None where it is one."""
+    bare = pattern.removeprefix("!")
+    if not bare.strip():
+        return "it names nothing"
+    if fault := _fault(bare):
+        return fault
+    try:
+        _regex(bare)
+    except re.error:  # such as [z-a]
+        return "a range in its [ ] runs backwards"
+    return None
+
+
+def _fault(pattern: str) -> str | None:
+    """A bracket that does not close, of the pattern or of a word of its braces."""
+    pieces = _PIECES.findall(pattern)
+    if not {"[", "[]", "[!]", "[^]"}.isdisjoint(pieces):  # a ] that comes first is one of the characters
+        return "a [ has no ]"
+    if "{" in pieces or "}" in pieces:
+        return "a { or } stands alone, or within another pair"
+    words = [word for piece in pieces if len(piece) > 1 and piece[0] == "{" for word in piece[1:-1].split(",")]
+    return next(filter(None, map(_fault, words)), None)
 
 
 @lru_cache(maxsize=256)

@@ -37,19 +37,19 @@ class FusedHeads:
 def head_pairs(shape: ModelShape, tensor_parallel: int, *, multiple: int) -> tuple[tuple[int, int], ...]:
     """Other (num_attention_heads, head_dim) of the same q_size, narrowest heads first, with head_dim in steps of `multiple`.
 
-    Heads that are spread evenly over the GPUs stay so, and shared key heads (of which there are several) keep kv_size.
+    Heads divide over the GPUs, and shared key heads (of which there are several) too; those keep kv_size.
     """
-    is_even = shape.num_attention_heads % tensor_parallel == 0
     sizes = [size for size in range(multiple, LARGEST_HEAD + 1, multiple) if size != shape.head_dim and shape.q_size % size == 0]
     pairs = [(shape.q_size // size, size) for size in sizes]
-    return tuple(pair for pair in pairs if _keeps_keys(shape, *pair) and (not is_even or pair[0] % tensor_parallel == 0))
+    return tuple(pair for pair in pairs if pair[0] % tensor_parallel == 0 and _keeps_keys(shape, *pair, tensor_parallel))
 
 
-def _keeps_keys(shape: ModelShape, heads: int, head_dim: int) -> bool:
-    """Whether key heads of the new size make up the same kv_size and are shared evenly; a single one stays single."""
+def _keeps_keys(shape: ModelShape, heads: int, head_dim: int, tensor_parallel: int) -> bool:
+    """Whether key heads of the new size make up the same kv_size, are shared evenly and divide over the GPUs; a single one stays single."""
     if shape.num_key_value_heads in (1, shape.num_attention_heads):
         return True
-    return shape.kv_size % head_dim == 0 and heads % (shape.kv_size // head_dim) == 0
+    keys, rest = divmod(shape.kv_size, head_dim)
+    return rest == 0 and heads % keys == 0 == keys % tensor_parallel
 
 
 def nearest_pairs(shape: ModelShape, pairs: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:

@@ -95,14 +95,14 @@ def _finding(suspect: _Suspect, cases: Sequence[Case], pricers: Sequence[Pricer]
     }
     main = {change: each for change, each in savings.items() if not change.is_alternative}
     gpus = [case.machine.gpu.name for case in cases]
-    own = [[each[place] for change, each in main.items() if suspect.is_for(change, gpu)] for place, gpu in enumerate(gpus)]
+    own = [{change: each[place] for change, each in main.items() if suspect.is_for(change, gpu)} for place, gpu in enumerate(gpus)]
     prices = [_price(case, each, suspect) for case, each in zip(cases, own, strict=True)]
     order = sorted(range(len(cases)), key=lambda place: (not prices[place].is_raised, -round(prices[place].share, DIGITS)))
     if not prices[order[0]].is_raised:
         return None
     fault, loaded = suspect.fault, cases[0].loaded
     for_dearest = [(change, each) for change, each in savings.items() if suspect.is_for(change, gpus[order[0]])]
-    fixes = [(change, [each[place] for place in order]) for change, each in for_dearest]
+    fixes = [(change, [each[place] if suspect.is_for(change, gpus[place]) else None for place in order]) for change, each in for_dearest]
     return Finding(
         code=suspect.rule.code, name=suspect.rule.name, model=loaded.shape.name, file=_file(loaded, fault.field),
         line=_line(loaded, fault.field), field=fault.field, value=fault.value, message=suspect.messages[gpus[order[0]]],
@@ -110,15 +110,17 @@ def _finding(suspect: _Suspect, cases: Sequence[Case], pricers: Sequence[Pricer]
     )  # fmt: skip
 
 
-def _price(case: Case, savings: Sequence[Saving | None], suspect: _Suspect) -> Price:
+def _price(case: Case, savings: Mapping[Change, Saving | None], suspect: _Suspect) -> Price:
     """The saving of the best change on one machine, raised where its rule sees the fault there; none where no change can be made."""
-    known = [saving for saving in savings if saving is not None]
+    known = [(change, saving) for change, saving in savings.items() if saving is not None]
     gpu = case.machine.gpu.name
     if not known:
         return Price(gpu=gpu, cost_s=0.0, step_s=float("inf"), low=0.0, high=0.0, is_raised=False)
-    best = max(known, key=lambda saving: saving.low)
+    change, best = max(known, key=lambda each: each[1].low)
     is_raised = gpu in suspect.messages and best.low > 0 and best.share >= LEAST_SHARE
-    return Price(gpu=gpu, cost_s=best.cost_s, step_s=best.now_s, low=best.low, high=best.high, is_raised=is_raised)
+    return Price(
+        gpu=gpu, cost_s=best.cost_s, step_s=best.now_s, low=best.low, high=best.high, is_raised=is_raised, fix=change.values
+    )  # fmt: skip
 
 
 def _fixes(fixes: Iterable[tuple[Change, list[Saving | None]]], case: Case) -> tuple[Fix, ...]:
@@ -135,7 +137,8 @@ def _fix(change: Change, savings: Sequence[Saving | None], case: Case) -> Fix:
     assert variant is not None
     return Fix(
         values=change.values, params_change=variant.shape.num_params / case.shape.num_params - 1,
-        step_s=tuple(float("nan") if saving is None else saving.fix_s for saving in savings), is_safe=change.is_safe,
+        step_s=tuple(float("nan") if saving is None else saving.fix_s for saving in savings),
+        shares=tuple(float("nan") if saving is None else saving.share for saving in savings), is_safe=change.is_safe,
         is_workload=not change.model, caution=change.caution, tokens_ratio=1 / per_token(case.now, variant),
     )  # fmt: skip
 

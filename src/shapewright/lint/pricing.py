@@ -140,9 +140,13 @@ class Pricer:
         return math.hypot(*sums.values(), whole)
 
     def _noise(self, kind: PairKind, old: _Timed, new: _Timed) -> float:
-        """Of the ratio of two works, by how far they are apart and by what is known of them."""
+        """Of the ratio of two works, by how far they are apart and by what is known of them.
+
+        A kernel of one pattern that moves a little more takes a little longer: nothing at least, and hardly more than twice the change.
+        """
         provenance = max(old.provenance, new.provenance, key=PROVENANCES.index)
-        return ratio_noise(kind, self.machine.gpu, provenance, is_near=is_near_change(old.amount, new.amount))
+        noise = ratio_noise(kind, self.machine.gpu, provenance, is_near=is_near_change(old.amount, new.amount))
+        return min(noise, abs(math.log(new.amount / old.amount))) if kind == "memory" else noise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

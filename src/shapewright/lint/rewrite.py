@@ -63,6 +63,16 @@ def rewrite(text: str, loaded: LoadedShape, wanted: ModelShape) -> tuple[str, Lo
     return None
 
 
+def repeated_in(text: str, field: str, value: Any) -> tuple[int, ...]:
+    """The lines of a JSON config, of its top and its text part, that say this value of a field."""
+    located = None if value is None else _located(text)
+    if located is None:
+        return ()
+    owners: list[tuple[tuple[str, ...], Any]] = [((), located.values), *(((key,), located.values.get(key)) for key in TEXT_KEYS)]
+    spelled = [(path, owner, key) for path, owner in owners if isinstance(owner, dict) for key in _spellings(owner, field)]
+    return tuple(located.lines[*path, key] for path, owner, key in spelled if type(owner.get(key)) is type(value) and owner[key] == value)
+
+
 def _combinations(ways: Sequence[tuple[_Way, ...]]) -> Iterator[tuple[_Way, ...]]:
     """One way for each field, in every combination, likely ones first."""
     for rank in range(sum(len(each) - 1 for each in ways) + 1):

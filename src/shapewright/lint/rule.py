@@ -53,21 +53,38 @@ def _rule(module_name: str) -> Rule:
 
 
 def find_rule(word: str) -> Rule:
-    """The rule of a code or name, in any case; an unknown one is refused with the nearest."""
+    """The rule of a code or name, in any case; an unknown one is refused with the nearest of its kind."""
     for rule in load_rules():
         if word.lower() in (rule.code.lower(), rule.name.lower()):
             return rule
-    raise unknown_name("rule", word, [each for rule in load_rules() for each in (rule.code, rule.name)])
+    is_code = word.upper().startswith("SW") or any(map(str.isdigit, word))
+    raise unknown_name("rule", word, [rule.code if is_code else rule.name for rule in load_rules()])
 
 
-def select_rules(select: Sequence[str] = (), ignore: Sequence[str] = ()) -> tuple[Rule, ...]:
-    """Rules that `select` names (none: all) and `ignore` does not; a word is a code, the beginning of one (SW1), a name, or ALL."""
-    chosen = {rule for word in select or ("ALL",) for rule in _matching(word)}
-    left_out = {rule for word in ignore for rule in _matching(word)}
+def select_rules(select: str | Sequence[str] = (), ignore: str | Sequence[str] = ()) -> tuple[Rule, ...]:
+    """Rules that `select` names (none: all) and `ignore` does not; a word is what `matching_rules` takes, and may stand alone.
+
+    Errors: `InputError` for an unknown word, and where no rule is left.
+    """
+    wanted, unwanted = _words(select), _words(ignore)
+    chosen = {rule for word in wanted or ("ALL",) for rule in matching_rules(word)}
+    left_out = {rule for word in unwanted for rule in matching_rules(word)}
+    if chosen <= left_out:
+        what = f"no rule is left: {_doing(unwanted, 'ignore')} all that {_doing(wanted or ('ALL',), 'select')}"
+        raise InputError(what, hint="ignore fewer rules, or select others")
     return tuple(rule for rule in load_rules() if rule in chosen and rule not in left_out)
 
 
-def _matching(word: str) -> tuple[Rule, ...]:
+def _doing(words: Sequence[str], verb: str) -> str:
+    return f"{' and '.join(words)} {verb}{'s' if len(words) == 1 else ''}"
+
+
+def _words(words: str | Sequence[str]) -> tuple[str, ...]:
+    return (words,) if isinstance(words, str) else tuple(words)
+
+
+def matching_rules(word: str) -> tuple[Rule, ...]:
+    """The rules that a code, the beginning of some (SW1), a name, or ALL means, in any case; never none."""
     if not isinstance(word, str) or not word.strip():
         raise InputError(f"{shown(word)} names no rule", hint="give a code such as SW101, its beginning, or ALL")
     if word.upper() == "ALL":

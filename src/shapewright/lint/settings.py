@@ -24,9 +24,9 @@ from typing import Any
 
 from ..errors import InputError, ShapewrightError, shown, unknown_name
 from ..workload import Workload
-from .glob import matches
-from .rule import Rule, select_rules
-from .toml_file import TomlFile, read_toml
+from .glob import matches, pattern_fault
+from .rule import Rule, matching_rules, select_rules
+from .toml_file import TomlFile, read_toml, written
 
 OUTPUT_FORMATS = ("full", "concise", "json", "github", "sarif")
 FILE_NAMES = ("shapewright.toml", "pyproject.toml")
@@ -82,10 +82,16 @@ def find_settings(start: Path, explicit: Path | None = None) -> Settings:
 
 
 def rules_for(settings: Settings, path: Path | None) -> tuple[Rule, ...]:
-    """The rules for the model in the file `path`; None for a model without a file."""
+    """The rules for the model in the file `path`, which may be none; those of every file for None, which are refused if there are none."""
+    try:
+        chosen = select_rules(settings.select, settings.ignore)
+    except InputError as error:
+        where = settings.place("ignore")
+        raise (error.at(where) if where else error) from None
     folder = settings.folder or Path.cwd()
     named = [codes for glob, codes in settings.per_file_ignores if path is not None and matches(glob, path, folder)]
-    return select_rules(settings.select, (*settings.ignore, *(code for codes in named for code in codes)))
+    left_out = {rule for codes in named for code in codes for rule in matching_rules(code)}
+    return tuple(rule for rule in chosen if rule not in left_out)
 
 
 def share(value: object) -> float:
@@ -107,7 +113,7 @@ def _table(file: TomlFile) -> Mapping[str, Any] | None:
     tool = file.values.get("tool")
     table = tool.get("shapewright") if isinstance(tool, dict) else None
     if table is not None and not isinstance(table, dict):
-        raise InputError(f"tool.shapewright is {shown(table)}", where=file.place(TABLE), hint="expected a table [tool.shapewright]")
+        raise InputError(f"tool.shapewright is {written(table)}", where=file.place(TABLE), hint="expected a table [tool.shapewright]")
     return table
 
 
@@ -123,7 +129,7 @@ class _Reader:
         return self.file.place((*self.path, *keys))
 
     def refuse(self, key: str, expected: str) -> InputError:
-        return InputError(f"{key} is {shown(self.table[key])}", where=self.place(key), hint=f"expected {expected}")
+        return InputError(f"{key} is {written(self.table[key])}", where=self.place(key), hint=f"expected {expected}")
 
     def text(self, key: str) -> str | None:
         value = self.table.get(key)
@@ -145,7 +151,8 @@ class _Reader:
 
     def known(self, codes: tuple[str, ...], *keys: str) -> tuple[str, ...]:
         try:
-            select_rules(codes)
+            for code in codes:
+                matching_rules(code)
         except InputError as error:
             raise error.at(self.place(*keys)) from None
         return codes
@@ -169,6 +176,8 @@ def _is_text(value: object) -> bool:
 def _settings(file: TomlFile, table: Mapping[str, Any]) -> Settings:
     reader = _Reader(file=file, table=table, path=TABLE if file.path.name == "pyproject.toml" else ())
     for key in table:
+        if key == TABLE[0] and not reader.path:
+            raise InputError("unknown key 'tool'", where=reader.place(*TABLE), hint=f"a {FILE_NAMES[0]} holds its keys at the top")
         if key not in _KEYS:
             raise unknown_name("key", key, _KEYS, where=reader.place(key))
     node, workload = reader.text("node"), _workload(reader)
@@ -194,8 +203,11 @@ def _per_file_ignores(reader: _Reader) -> tuple[tuple[str, tuple[str, ...]], ...
     inner = _Reader(file=reader.file, table=table, path=(*reader.path, key))
     for glob, codes in table.items():
         if not _is_text(codes) and not (isinstance(codes, list) and all(map(_is_text, codes))):
-            what = f"{key} of {shown(glob)} is {shown(codes)}"
+            what = f"{key} of {shown(glob)} is {written(codes)}"
             raise InputError(what, where=inner.place(glob), hint="expected a code such as SW101 or a list of some")
+        if fault := pattern_fault(glob):
+            what = f"{key} has {shown(glob)}, which is no pattern of files ({fault})"
+            raise InputError(what, where=inner.place(glob), hint="expected one such as old/*.json")
     return tuple((glob, inner.codes(glob)) for glob, codes in table.items() if codes)
 
 
@@ -237,7 +249,8 @@ def _check_field(name: str, value: Any, where: str) -> None:
     try:
         Workload(**{**companions.get(name, {}), name: value})
     except ShapewrightError as error:
-        what = error.what.replace(error.field or name, name)  # a companion is refused for the field's own value
+        # A companion is refused for the field's own value.
+        what = error.what.replace(error.field or name, name).replace(shown(value), written(value))
         raise InputError(what, where=where, hint=error.hint, field=name) from None
 
 

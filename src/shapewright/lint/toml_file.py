@@ -1,10 +1,11 @@
-"""A TOML file of the user with the line of each key, which `tomllib` does not tell.
+"""A TOML file of the user with the line of each key, which `tomllib` does not tell, and its values as TOML writes them.
 
 Errors: a file that cannot be read, is no UTF-8 or no TOML is an `InputError` with its name and, where there is one, its line.
 """
 
 from __future__ import annotations
 
+import datetime
 import os
 import re
 import tomllib
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, shown
+from ..errors import MAX_SHOWN_CHARACTERS, InputError, shown
 from ..read.located import place, read_text
 
 _PART = r"""(?:[\w-]+|"(?:[^"\\]|\\.)*"|'[^']*')"""
@@ -48,6 +49,22 @@ def read_toml(path: Path) -> TomlFile:
         raise InputError("nested too deeply", where=where, hint="settings are flat") from None
     except ValueError as error:  # what is no TOML, and integers of thousands of digits
         raise _syntax_error(error, where, text) from None
+
+
+def written(value: object) -> str:
+    """A value as it may appear in a one-line message, in TOML's words: true, not Python's True."""
+    text = _written(value)
+    return text if len(text) <= MAX_SHOWN_CHARACTERS else text[: MAX_SHOWN_CHARACTERS - 3] + "..."
+
+
+def _written(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_written, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key} = {_written(each)}' for key, each in value.items())}}}"
+    return value.isoformat() if isinstance(value, datetime.date | datetime.time) else shown(value)
 
 
 def _syntax_error(error: ValueError, where: str, text: str) -> InputError:
@@ -85,7 +102,7 @@ def _lines(text: str) -> dict[tuple[str, ...], int]:
         key = _KEY.match(line)
         if header or key:
             path = (*table, *(_parts(key[1]) if key else ()))
-            for length in range(len(table) + bool(key), len(path) + 1):
+            for length in range(1 if header else len(table) + 1, len(path) + 1):
                 lines.setdefault(path[:length], number)
     return lines
 

@@ -1,7 +1,7 @@
 """Widths of the residual stream near the one there is, with heads that come out whole.
 
 Where h = heads x head_dim, a new hidden_size needs new heads or a new head_dim. Of all splits of a width the one with the head_dim nearest
-to the present one is taken; heads stay multiples of the key/value heads and of the tensor-parallel size where they were. Elements.
+to the present one is taken; heads stay multiples of the key/value heads, and are multiples of the tensor-parallel size. Elements.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator
 
 from ..shape import ModelShape
+from .case import Case
 from .change import FEWER_HEADS, Change
 
 #: How far a width may lie from the present one, and a head_dim, as shares of them.
@@ -40,6 +41,11 @@ def _change(shape: ModelShape, hidden: int, heads: int) -> Change:
     return Change(model=(("hidden_size", hidden), *new_heads), compare="equal_work", caution=caution)
 
 
+def head_step(case: Case) -> int:
+    """Elements that a head_dim is offered in multiples of: whole vectors of the tensor cores, and of what fused kernels take."""
+    return math.lcm(HEAD_STEP, case.vector)
+
+
 def has_plain_heads(shape: ModelShape) -> bool:
     """Whether the heads share out h exactly: head_dim = h / a."""
     return shape.head_dim * shape.num_attention_heads == shape.hidden_size and not shape.latent_attention
@@ -48,7 +54,7 @@ def has_plain_heads(shape: ModelShape) -> bool:
 def best_heads(shape: ModelShape, hidden: int, *, parts: int = 1) -> int | None:
     """The number of heads that keeps head_dim nearest at width `hidden`; None where none leaves a head_dim close by in multiples of 8."""
     grouped = 1 if shape.num_key_value_heads == shape.num_attention_heads else shape.num_key_value_heads
-    unit = math.lcm(grouped, parts if shape.num_attention_heads % parts == 0 else 1)
+    unit = math.lcm(grouped, parts)
 
     def distance(heads: int) -> float:
         return abs(math.log(hidden / heads / shape.head_dim))

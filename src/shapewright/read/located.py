@@ -132,7 +132,8 @@ def load_json(text: str, *, where: str) -> LocatedObject:
 
 
 def _kind(value: object) -> str:
-    return "a list" if isinstance(value, list) else "a string" if isinstance(value, str) else shown(value)
+    word = next((word for word, each in _WORDS.items() if each is value), None)
+    return "a list" if isinstance(value, list) else "a string" if isinstance(value, str) else word or shown(value)
 
 
 _SPACE = re.compile(r"[ \t\n\r]*")

@@ -56,17 +56,21 @@ def _price(price: Price, steps: dict[str, float]) -> dict[str, Any]:
         "high": price.high,
         "step_s": steps[price.gpu],
         "is_raised": price.is_raised,
+        "fix": dict(price.fix) or None,
     }
 
 
 def _fix(fix: Fix, finding: Finding) -> dict[str, Any]:
-    times = [None if math.isnan(step_s) else step_s for step_s in fix.step_s]
+    times, shares = ([None if math.isnan(each) else each for each in column] for column in (fix.step_s, fix.shares))
     return {
         "value": fix.value,
         "values": dict(fix.values),
         "params_change": fix.params_change,
         "time_s": times[0],
-        "times": [{"gpu": price.gpu, "time_s": time_s} for price, time_s in zip(finding.prices, times, strict=True)],
+        "share": shares[0],
+        "times": [
+            {"gpu": price.gpu, "time_s": time_s, "share": share} for price, time_s, share in zip(finding.prices, times, shares, strict=True)
+        ],
         "tokens_ratio": fix.tokens_ratio,
         "is_safe": fix.is_safe,
         "is_workload": fix.is_workload,

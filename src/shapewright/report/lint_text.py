@@ -20,7 +20,7 @@ from ..lint.finding import Finding, Fix, Price
 from ..lint.linter import Linted
 from . import units
 from .lint_run import LintRun, model_place, one_line, place
-from .lint_words import cost_of_step, fix_text, more_tokens, no_price, number, sentence, value_span
+from .lint_words import cost_of_step, fix_text, no_prices, number, other_fix, sentence, value_span
 
 _INDENT = 2
 #: How much of a config's line is shown before its value, and the least room it gets on a narrow page.
@@ -50,25 +50,29 @@ def _blocks(linted: Linted, run: LintRun, width: int) -> Iterator[str]:
 def _block(finding: Finding, run: LintRun, width: int) -> list[str]:
     title = f"{place(finding)}: {finding.code} {finding.name}: {one_line(finding.message)}"
     lines = [*_wrapped(title, width, "", " " * 2 * _INDENT), *_config_lines(finding, run, width)]
-    lines += _paragraph([_price(price, is_first=not at) for at, price in enumerate(finding.prices)], width, label="costs ")
+    raised = [price for price in finding.prices if price.is_raised]
+    prices = [_price(price, finding, is_first=not at) for at, price in enumerate(raised)]
+    lines += _paragraph([*prices, *no_prices(finding)], width, label="costs ")
     lines += _paragraph([_fix(fix, finding) for fix in finding.fixes], width, label="fix: ")
-    cautions = dict.fromkeys(one_line(fix.caution) for fix in finding.fixes if fix.caution)
+    cautions = dict.fromkeys(part for fix in finding.fixes for part in one_line(fix.caution).split("; ") if part)
     return lines + _paragraph(list(cautions), width, label="caution: ")
 
 
-def _price(price: Price, *, is_first: bool) -> str:
-    if not price.is_raised:
-        return no_price(price)
+def _price(price: Price, finding: Finding, *, is_first: bool) -> str:
     bounds = f"{number(price.low)} to {number(price.high)}"
-    return f"{cost_of_step(price)}{' a step' if is_first else ''} on {price.gpu} ({units.percent(price.share)}, {bounds})"
+    cost = f"{cost_of_step(price)}{' a step' if is_first else ''} on {price.gpu}"
+    return f"{cost} ({units.percent(price.share)}, {bounds}){other_fix(price, finding)}"
 
 
 def _fix(fix: Fix, finding: Finding) -> str:
+    """A model's fix with the step that it makes; a workload's, whose step has other tokens or GPUs, with what it saves."""
     text = fix_text(fix, finding.field)
     if math.isnan(fix.step_s[0]):
         return text
     where = f" on {finding.price.gpu}" if len(finding.prices) > 1 else ""
-    return f"{text}: {units.seconds(fix.step_s[0])}{where}{more_tokens(fix)}"
+    if fix.is_workload:
+        return f"{text}: saves {units.percent(fix.shares[0])}{where}"
+    return f"{text}: {units.seconds(fix.step_s[0])}{where}"
 
 
 def _config_lines(finding: Finding, run: LintRun, width: int) -> list[str]:
@@ -118,7 +122,7 @@ def _summary(run: LintRun) -> str:
     text = ", ".join(parts)
     if findings:
         text += f"; {len(run.failing)} at or above {100 * run.fail_over:g} % of the step (--fail-over)"
-    return text + (f"; {_count(len(run.failures), 'model')} could not be linted" if run.failures else "")
+    return text + (f"; {_count(len(run.failures), 'model')} could not be linted or fixed" if run.failures else "")
 
 
 def _count(number: int, thing: str) -> str:

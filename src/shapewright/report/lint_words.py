@@ -22,9 +22,9 @@ def sentence(finding: Finding) -> str:
 
 
 def prices_text(finding: Finding) -> str:
-    """The dearest price in full, the others as shares."""
-    first, *others = finding.prices
-    return ", ".join([_full_price(first), *map(_short_price, others)])
+    """The dearest price in full, the others as shares, then what is said of GPUs without a price."""
+    first, *others = (price for price in finding.prices if price.is_raised)
+    return ", ".join([_full_price(first), *(_short_price(price, finding) for price in others), *no_prices(finding)])
 
 
 def fixes_text(finding: Finding) -> str:
@@ -38,8 +38,15 @@ def _full_price(price: Price) -> str:
     return f"{cost_of_step(price)} a step on {price.gpu} ({units.percent(price.share)} +-{half})"
 
 
-def _short_price(price: Price) -> str:
-    return f"{units.percent(price.share)} on {price.gpu}" if price.is_raised else no_price(price)
+def _short_price(price: Price, finding: Finding) -> str:
+    return f"{units.percent(price.share)} on {price.gpu}{other_fix(price, finding)}"
+
+
+def other_fix(price: Price, finding: Finding) -> str:
+    """ " for 4": the fix that a GPU's price is of, where it is none of those that are shown."""
+    if not price.fix or price.fix in [fix.values for fix in finding.fixes]:
+        return ""
+    return f" for {values_text(price.fix, finding.field)}"
 
 
 def number(share: float) -> str:
@@ -60,16 +67,32 @@ def cost_of_step(price: Price) -> str:
     return f"{number if step.endswith(f' {unit}') else cost} of {step}"
 
 
-def no_price(price: Price) -> str:
-    """What a GPU says of a fault not raised there: it costs nothing, or no more than the noise tells, or the rule does not see it."""
+def no_prices(finding: Finding) -> list[str]:
+    """What is said of the GPUs where the fault is not raised, those of which the same is said together."""
+    said: dict[str, list[str]] = {}
+    for price in finding.prices:
+        if not price.is_raised:
+            said.setdefault(_why_not(price), []).append(price.gpu)
+    return [f"{why} on {', '.join(gpus)}" for why, gpus in said.items()]
+
+
+def _why_not(price: Price) -> str:
+    """The fix costs time there, or saves nothing, or no more than the noise tells, or the rule sees no fault."""
+    if price.high < 0 and price.share <= -LEAST_SHARE:
+        return f"the fix costs {units.percent(-price.share)}"
     if price.share < LEAST_SHARE:
-        return f"nothing on {price.gpu}"
-    return f"{'no fault' if price.low > 0 else 'within the noise'} on {price.gpu}"
+        return "nothing"
+    return "no fault" if price.low > 0 else "within the noise"
 
 
 def fix_value(fix: Fix, field_name: str) -> str:
     """ "50304", or "32 with head_dim 80"; the main value's name where it is another field than the finding's."""
-    (name, value), *others = fix.values
+    return values_text(fix.values, field_name)
+
+
+def values_text(values: tuple[tuple[str, Value], ...], field_name: str) -> str:
+    """The same of bare values."""
+    (name, value), *others = values
     main = shown_value(value) if name == field_name else f"{name} {shown_value(value)}"
     return main + "".join(f"{' with' if not place else ','} {name} {shown_value(value)}" for place, (name, value) in enumerate(others))
 
@@ -83,11 +106,6 @@ def value_span(finding: Finding, line: str) -> tuple[int, int] | None:
 def shown_value(value: Value) -> str:
     """A value as configs write it: true, null, 50304, gelu."""
     return {True: "true", False: "false", None: "null"}[value] if value is None or isinstance(value, bool) else one_line(str(value))
-
-
-def more_tokens(fix: Fix) -> str:
-    """ " for 5 times the tokens" of each GPU; empty where a step with the fix is as long as without."""
-    return "" if abs(fix.tokens_ratio - 1) < 0.005 else f" for {fix.tokens_ratio:.3g} times the tokens"
 
 
 def params_text(fix: Fix) -> str:

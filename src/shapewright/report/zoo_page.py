@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ..hardware.load import load_gpu
-from ..lint.case import Case
+from ..lint.case import Case, within_positions
 from ..lint.finding import Finding, Price
 from ..lint.linter import Linted, lint
 from ..lint.rule import select_rules
@@ -75,19 +75,12 @@ def lint_known(name: str, corner: Corner, machines: Sequence[Machine]) -> Linted
     loaded = load(name)
     if loaded.shape.kind == "encoder" and corner.workload.phase == "decode":
         return None
-    asked = within_positions(corner.workload, loaded.shape.max_position_embeddings)
+    asked = within_positions(corner.workload, loaded.shape)
     cases = [
         Case(loaded=loaded, workload=runnable(loaded.shape, asked, machine.gpu), machine=machine, given=corner.given)
         for machine in machines
     ]
     return lint(cases, select_rules(corner.select))
-
-
-def within_positions(workload: Workload, positions: int | None) -> Workload:
-    """The workload with a sequence that the model has positions for."""
-    if positions is None or workload.kv_len <= positions:
-        return workload
-    return replace(workload, sequence=positions, context=None if workload.context is None else positions - 1)
 
 
 def _table(found: Iterable[Linted]) -> str:

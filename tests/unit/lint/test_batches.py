@@ -78,8 +78,14 @@ def test_rows_that_keep_the_tensor_cores_busy() -> None:
 @pytest.mark.parametrize(("batch", "starved"), [(1, True), (2, False)])
 def test_starved_experts(batch: int, starved: bool) -> None:
     """128 experts, 8 a token: 2048 tokens are 128 rows each, 4096 are 256."""
-    of = case("qwen3-30b-a3b", phase="prefill", micro_batch=batch)
+    of = case("qwen3-30b-a3b", phase="forward", micro_batch=batch)
     assert bool(list(find_rule("SW402").check(of))) == starved
+
+
+@pytest.mark.parametrize("phase", ["prefill", "decode"])
+def test_a_micro_batch_of_serving_is_left_to_traffic(phase: str) -> None:
+    of = case("qwen3-30b-a3b", phase=phase, micro_batch=1)
+    assert offered(of) and not list(find_rule("SW402").check(of)) and not list(find_rule("SW501").check(of))
 
 
 def test_fewer_gpus_are_priced_by_gpu_seconds_per_token() -> None:

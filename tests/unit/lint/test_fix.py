@@ -21,7 +21,7 @@ NEOX = "hidden_size: 2560\nnum_layers: 4\nnum_attention_heads: 32\nmax_position_
 
 
 def fix(*values: tuple[str, Value], is_safe: bool = False, is_workload: bool = False, caution: str = "") -> Fix:
-    return Fix(values=values, params_change=0.0, step_s=(1.0,), is_safe=is_safe, is_workload=is_workload, caution=caution)
+    return Fix(values=values, params_change=0.0, step_s=(1.0,), shares=(0.1,), is_safe=is_safe, is_workload=is_workload, caution=caution)
 
 
 def finding(code: str, value: Value, *fixes: Fix) -> Finding:
@@ -48,6 +48,16 @@ def test_padding_is_made_and_said() -> None:
         "vocab_size 50257 -> 50304 (SW101)",
         "an existing checkpoint does not load with the new config alone: pad its embedding and logit tables to 50304 rows too",
     )
+
+
+def test_a_fix_that_costs_time_on_another_gpu_says_so() -> None:
+    text = json.dumps(GPT2, indent=2)
+    found = padding("SW101", 50304)
+    slower = replace(found.price, gpu="mi250x", cost_s=-0.136, low=-0.2, high=-0.1, is_raised=False)
+    hurt = replace(found, prices=(found.price, slower), fixes=(replace(found.fixes[0], shares=(0.1, -0.136)),))
+    assert "vocab_size 50304 costs 13.6 % of the step on mi250x" in plan_fixes(linted(text, hurt), text).remarks
+    unhurt = replace(hurt, fixes=(replace(found.fixes[0], shares=(0.1, -0.002)),))
+    assert not any("costs" in remark for remark in plan_fixes(linted(text, unhurt), text).remarks)
 
 
 def test_trained_dimensions_change_for_a_new_model_only() -> None:
@@ -81,15 +91,15 @@ def test_the_first_fix_that_may_be_made_is_taken() -> None:
 
 
 @pytest.mark.parametrize("for_new_model", [False, True])
-def test_how_a_model_is_run_is_not_in_its_file(for_new_model) -> None:
+def test_how_a_model_is_run_is_left_to_its_owner(for_new_model) -> None:
     text = json.dumps(GPT2)
     alone = finding("SW501", 1, fix(("micro_batch", 4), is_workload=True))
     mixed = finding("SW304", 12, fix(("num_hidden_layers", 16), ("pipeline_parallel", 4)))
     plan = plan_fixes(linted(text, alone, mixed), text, for_new_model=for_new_model)
     assert plan.text == text
     assert [reason for _, reason in plan.left_out] == [
-        "micro_batch 1 -> 4 is how the model is run, which is not in its file",
-        "num_hidden_layers 12 -> 16 is how the model is run, which is not in its file",
+        "micro_batch 1 -> 4 is how the model is run: --fix leaves it to you",
+        "num_hidden_layers 12 -> 16 goes with pipeline_parallel 4, which is how the model is run: --fix leaves it to you",
     ]
 
 
@@ -174,9 +184,32 @@ def test_what_no_single_value_says_is_left_to_the_owner() -> None:
     plan = plan_fixes(found, text, for_new_model=True)
     assert (plan.text, plan.applied) == (text, ())
     assert plan.remarks == (
-        "left as it is: SW103 NameSW103: intermediate_size 10304 is not said by one value each in a.yml: change it by hand, where the "
-        "architecture can",
+        "left as it is: SW103 NameSW103: intermediate_size 10304: a.yml has no key that says it; this architecture may not allow it",
     )
+
+
+def test_what_two_values_say_is_left_to_the_owner() -> None:
+    text = json.dumps({**GPT2, "hidden_size": 768}, indent=0)
+    plan = plan_fixes(linted(text, finding("SW105", 768, fix(("hidden_size", 1536)))), text, for_new_model=True)
+    [(_, reason)] = plan.left_out
+    line = linted(text).loaded.lines["hidden_size"]
+    assert reason == f"hidden_size 1536: no change of one value in config.json:{line} says just that; change it by hand"
+
+
+@pytest.mark.parametrize("part", ["text_config", "llm_config", "language_config"])
+def test_a_value_that_stands_twice(part) -> None:
+    """A multimodal config says its vocabulary beside its text part too: it stays, and the reader is told."""
+    inner = {**LLAMA, "vocab_size": 32002}
+    config = {"model_type": "llava", part: inner, "vocab_size": 32002, "vision_config": {"vocab_size": 32002}}
+    text = json.dumps(config, indent=1)
+    plan = plan_fixes(linted(text, finding("SW101", 32002, fix(("vocab_size", 32064), is_safe=True))), text)
+    assert json.loads(plan.text) == {**config, part: {**inner, "vocab_size": 32064}}
+    line = 1 + next(at for at, each in enumerate(text.splitlines()) if each.startswith(' "vocab_size"'))
+    assert plan.remarks[:2] == (
+        "vocab_size 32002 -> 32064 (SW101)", f"vocab_size 32002 stands in line {line} too, and was left as it is",
+    )  # fmt: skip
+    once = json.dumps({**config, "vocab_size": 7})
+    assert plan_fixes(linted(once, finding("SW101", 32002, fix(("vocab_size", 32064), is_safe=True))), once).repeats == ()
 
 
 def test_what_cannot_be_written_gives_way() -> None:
@@ -189,7 +222,9 @@ def test_what_cannot_be_written_gives_way() -> None:
     plan = plan_fixes(linted(text, dear, cheap), text, for_new_model=True)
     assert json.loads(plan.text) == {**GPT2, "n_head": 6}
     [(left, reason)] = plan.left_out
-    assert left is dear and reason.startswith("num_attention_heads 16 and head_dim 64 is not said by one value each in config.json:1")
+    assert left is dear and reason == (
+        "num_attention_heads 16 and head_dim 64: config.json has no key that says head_dim; this architecture may not allow it"
+    )
 
 
 def test_a_safe_fix_without_a_key_says_nothing_of_checkpoints() -> None:
@@ -223,4 +258,4 @@ def test_a_stand_in_for_what_the_shell_knows() -> None:
     assert plan_fixes(found, text, for_new_model=True).text == text.replace("32", "20")
     wide = replace(found, findings=(finding("SW105", 2560, fix(("hidden_size", 3072))),))
     [(_, reason)] = plan_fixes(wide, text, for_new_model=True).left_out
-    assert reason.startswith("hidden_size 3072 is not said by one value each in run.sh: change it by hand")
+    assert reason == "hidden_size 3072: run.sh leaves hidden_size to the shell, where it is to be changed"

@@ -27,7 +27,7 @@ def case(model: str, gpu: str, **workload: object) -> Case:
 @given(model=st.sampled_from(MODELS), tensor_parallel=st.sampled_from([1, 2, 4, 8]), multiple=st.sampled_from([8, 16, 64]))
 @settings(deadline=None, max_examples=60)
 def test_pairs_keep_every_width(model: str, tensor_parallel: int, multiple: int) -> None:
-    """q_size, kv_size and so every projection; heads that the GPUs share evenly stay so."""
+    """q_size, kv_size and so every projection; the GPUs share heads and shared key heads evenly, whether or not they do now."""
     shape = load(model).shape
     for heads, head_dim in head_pairs(shape, tensor_parallel, multiple=multiple):
         assert head_dim % multiple == 0 and head_dim != shape.head_dim
@@ -38,13 +38,14 @@ def test_pairs_keep_every_width(model: str, tensor_parallel: int, multiple: int)
             assert (changed.num_attention_heads, changed.head_dim) == (heads, head_dim)
             assert (changed.q_size, changed.kv_size) == (shape.q_size, shape.kv_size)
             assert (change.caution != "") == (heads < shape.num_attention_heads)
-        assert shape.num_attention_heads % tensor_parallel or heads % tensor_parallel == 0
+            assert changed.num_attention_heads % tensor_parallel == 0 == changed.num_key_value_heads % tensor_parallel
 
 
 def test_pairs_of_gpt3() -> None:
     shape = load("gpt3-2.7b").shape
     assert head_pairs(shape, 1, multiple=64) == ((40, 64), (20, 128), (10, 256))
     assert head_pairs(shape, 8, multiple=64) == ((40, 64),), "32 heads lie evenly on 8 GPUs, 20 and 10 do not"
+    assert head_pairs(shape, 5, multiple=64) == ((40, 64), (20, 128), (10, 256)), "32 heads do not lie evenly on 5 GPUs, these do"
     assert nearest_pairs(shape, head_pairs(shape, 1, multiple=64)) == ((40, 64), (20, 128))
     assert nearest_pairs(shape, ((10, 256),)) == (), "more than twice as wide is no neighbour"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -56,6 +57,19 @@ def test_the_fix_states_the_step_as_it_runs_on_each_gpu() -> None:
     for price, step_s in zip(finding.prices, finding.fixes[0].step_s, strict=True):
         assert price.step_s - step_s == pytest.approx(price.cost_s)
     assert finding.fixes[0].params_change == pytest.approx(47 * 768 / load("gpt2").shape.num_params)
+
+
+def test_each_price_names_the_change_that_it_is_of() -> None:
+    """What one GPU's memory holds may not fit another's: a change is priced where its rule proposes it."""
+
+    def by_gpu(case: Case) -> Iterator[Fault]:
+        yield from vocabulary_fault(50304 if case.machine.gpu.name == "h200" else 50432)(case)
+
+    (finding,) = lint(cases_of("gpt2", ["h200", "a100-40gb"]), [rule_of(by_gpu)]).findings
+    assert [price.fix for price in finding.prices] == [(("vocab_size", 50304),), (("vocab_size", 50432),)]
+    (fix,) = finding.fixes
+    assert fix.value == 50304 and fix.shares[0] == pytest.approx(finding.price.share)
+    assert math.isnan(fix.shares[1]) and math.isnan(fix.step_s[1])
 
 
 def test_a_price_within_the_noise_is_no_finding() -> None:

@@ -129,7 +129,13 @@ def test_without_a_file(tmp_path) -> None:
         ("fail-over = 2", "pyproject.toml:3: fail-over is 2; expected a share of the step"),
         ("fail-over = '2'", "pyproject.toml:3: fail-over is '2'; expected a share of the step"),
         ("fail-over = nan", "pyproject.toml:3: fail-over is nan; expected a share of the step"),
-        ("fail-over = true", "pyproject.toml:3: fail-over is True; expected a share of the step"),
+        ("fail-over = true", "pyproject.toml:3: fail-over is true; expected a share of the step"),
+        ("gpu = ['h200', false]", "pyproject.toml:3: gpu is ['h200', false]; expected"),
+        ("node = 2026-01-31", "pyproject.toml:3: node is 2026-01-31; expected"),
+        ("library = {a = [true]}", "pyproject.toml:3: library is {a = [true]}; expected"),
+        ("per-file-ignores.'a*' = true", "pyproject.toml:3: per-file-ignores of 'a*' is true; expected"),
+        ("workload.micro-batch = true", "pyproject.toml:3: micro_batch is true; expected a positive integer"),
+        ("workload.dtype = [true]", "pyproject.toml:3: unknown dtype [true]; known"),
         ("output-format = 'jsn'", "pyproject.toml:3: unknown output-format 'jsn'; did you mean json?"),
         ("exit-zero = 'yes'", "pyproject.toml:3: exit-zero is 'yes'; expected true or false"),
         ("for-new-model = 1", "pyproject.toml:3: for-new-model is 1; expected true or false"),
@@ -150,7 +156,17 @@ def test_mistakes_are_named_with_their_line(tmp_path, line, message) -> None:
     assert refused(tmp_path, f"# comment\n[tool.shapewright]\n{line}\n").startswith(message)
 
 
+def test_our_own_file_has_no_table_around_its_keys(tmp_path) -> None:
+    said = refused(tmp_path, "# comment\n[tool.shapewright]\ngpu = 'h200'\n", "shapewright.toml")
+    assert said == "shapewright.toml:2: unknown key 'tool'; a shapewright.toml holds its keys at the top"
+    said = refused(tmp_path, "\n\n[tool.shapewright.workload]\nzero = 1\n", "shapewright.toml")
+    assert said.startswith("shapewright.toml:3: unknown key 'tool'")
+    said = refused(tmp_path, "gpu = 'h200'\ntool.shapewright.gpu = 'h200'\n", "shapewright.toml")
+    assert said.startswith("shapewright.toml:2: unknown key 'tool'")
+
+
 def test_a_table_of_another_kind(tmp_path) -> None:
+    assert refused(tmp_path, "[tool]\nshapewright = false\n").startswith("pyproject.toml:2: tool.shapewright is false; expected a table")
     assert refused(tmp_path, "[tool]\nshapewright = 3\n") == "pyproject.toml:2: tool.shapewright is 3; expected a table [tool.shapewright]"
 
 
@@ -219,6 +235,35 @@ def test_rules_for_a_file(tmp_path) -> None:
     assert codes(settings, tmp_path / "old/deep/config.json") == chosen - {"SW101"}
     assert codes(settings, tmp_path / "run/train.sh") == set()
     assert codes(settings, None) == chosen
+
+
+def test_settings_that_leave_no_rule(tmp_path) -> None:
+    """Refused, with the line of what leaves them out; that a file is held against none is its owner's wish."""
+    found = find_settings(project(tmp_path, "select = 'SW1'\nignore = ['SW6', 'sw1']\n", "shapewright.toml"))
+    with pytest.raises(InputError) as error:
+        rules_for(found, tmp_path / "config.json")
+    assert str(error.value) == (
+        f"{tmp_path}/shapewright.toml:2: no rule is left: SW6 and sw1 ignore all that SW1 selects; ignore fewer rules, or select others"
+    )
+    assert codes(replace(found, select=("SW1", "SW201")), None) == {"SW201"}
+    with pytest.raises(InputError, match=r"^no rule is left: ALL ignores all that ALL selects; "):
+        rules_for(Settings(ignore=("ALL",)), None)
+
+
+@pytest.mark.parametrize(
+    "glob", ["[", "a[", "[]", "[!]", "{a,[^]}", "a{b", "a}", "{a,{b,c}}", "{[a,b]}", "[z-a].json", "", " ", "!", "![", "{x[,y}"]
+)
+def test_what_is_no_pattern(tmp_path, glob) -> None:
+    said = refused(tmp_path, f"gpu = 'h200'\n[per-file-ignores]\n'{glob}' = 'SW1'\n", "shapewright.toml")
+    assert said.startswith(f"shapewright.toml:3: per-file-ignores has {glob!r}, which is no pattern of files (")
+    assert said.endswith("); expected one such as old/*.json")
+
+
+@pytest.mark.parametrize("glob", ["[[]", "[]]", "[!]]", "a]", "[{]", "[a-z]", "[z-]", "{a,[bc]}", "**", "a***b", "(", "+", "\\"])
+def test_odd_patterns_that_are_some(tmp_path, glob) -> None:
+    """What is taken never fails when a file is held against it."""
+    found = find_settings(project(tmp_path, f"per-file-ignores.'{glob}' = 'ALL'\n", "shapewright.toml"))
+    assert rules_for(found, tmp_path / "no such") == (() if glob == "**" else load_rules())
 
 
 @pytest.mark.parametrize(

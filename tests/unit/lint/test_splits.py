@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from shapewright.hardware.load import load_node
 from shapewright.lint.case import Case
 from shapewright.lint.rule import find_rule
-from shapewright.lint.splits import divisors_near, head_changes, key_value_changes, multiples
+from shapewright.lint.splits import divisors_near, head_changes, is_group, key_value_changes, multiples, split_changes
 from shapewright.predict.explain import load_machine, runnable
 from shapewright.read.fields import apply_overrides
 from shapewright.read.resolve import load
@@ -38,9 +39,12 @@ def test_multiples_and_divisors() -> None:
     assert divisors_near(32, 6) == (4, 8)
     assert divisors_near(71, 8) == (1,)
     assert divisors_near(8, 16) == (8,)
+    assert divisors_near(20, 8, lambda each: each % 5 != 0) == (4,)
 
 
-@pytest.mark.parametrize(("model", "size"), [("falcon-rw-1b", 6), ("gpt2-xl", 2), ("gpt2-xl", 4), ("llama-3.1-8b", 6), ("bloom-560m", 3)])
+@pytest.mark.parametrize(
+    ("model", "size"), [("falcon-rw-1b", 6), ("gpt2-xl", 2), ("gpt2-xl", 4), ("llama-3.1-8b", 6), ("bloom-560m", 3), ("qwen2.5-0.5b", 4)]
+)
 @pytest.mark.parametrize("phase", ["train", "decode"])
 def test_more_heads_take_the_room_that_is_there(model: str, size: int, phase: str) -> None:
     """The fullest GPU runs the same operators, so that the price is the parameters that the room could hold."""
@@ -120,6 +124,58 @@ def test_shapes_for_six_gpus_are_even_and_of_64() -> None:
         assert shape.hidden_size % 384 == 0 and shape.intermediate_size % 384 == 0
         assert shape.num_attention_heads % 6 == 0 and shape.num_attention_heads * shape.head_dim == shape.hidden_size
         assert dict(change.workload) == dict(change.against) == {"tensor_parallel": 6}
+
+
+@pytest.mark.parametrize(
+    ("gpu", "node", "workload", "sizes"),
+    [
+        ("h200", None, {}, [1, 2, 4, 8]),
+        ("v100-16gb", "summit", {}, [1, 2, 3, 4, 6]),
+        ("h200", None, {"tensor_parallel": 6, "data_parallel": 2, "phase": "prefill"}, [1, 2, 4]),  # 12 GPUs
+        ("h200", None, {"tensor_parallel": 6, "data_parallel": 3}, [1, 2]),  # 18
+        ("h200", None, {"tensor_parallel": 2, "pipeline_parallel": 3, "data_parallel": 2}, [1, 2, 4]),  # 4 groups of 3 stages
+        ("h200", None, {"tensor_parallel": 12}, [1, 2, 4]),  # two nodes, whose GPUs are the job's
+    ],
+)
+def test_groups_are_shares_of_a_node_and_of_the_job(gpu: str, node: str | None, workload: dict[str, Any], sizes: list[int]) -> None:
+    asked = case("llama-2-7b", gpu=gpu, node=node, **workload)
+    assert [size for size in range(1, 17) if is_group(asked, size)] == sizes
+
+
+def test_no_group_of_five_or_ten() -> None:
+    asked = case("gpt3-2.7b", overrides={"num_attention_heads": 20}, tensor_parallel=8, phase="prefill")
+    sizes = [dict(change.workload)["tensor_parallel"] for change in split_changes(asked) if change.workload]
+    assert sizes == [4]
+
+
+def test_stages_leave_the_job_its_gpus() -> None:
+    """36 layers over 8 stages: 6 and 9 are the nearest that divide; of 64 GPUs, 8 a stage, only 4 leaves whole replicas."""
+    jobs: tuple[tuple[dict[str, Any], list[int]], ...] = (
+        ({"tensor_parallel": 8, "pipeline_parallel": 8}, [4]),
+        ({"tensor_parallel": 1, "pipeline_parallel": 8}, [6, 9]),
+        ({"tensor_parallel": 1, "pipeline_parallel": 8, "data_parallel": 9}, [6, 9]),
+    )
+    for workload, expected in jobs:
+        asked = case("llama-2-7b", overrides={"num_hidden_layers": 36}, phase="prefill", **workload)
+        (fault,) = find_rule("SW304").check(asked)
+        assert [dict(change.workload)["pipeline_parallel"] for change in fault.changes if change.workload] == expected
+
+
+@given(
+    model=st.sampled_from(["falcon-7b", "gpt2-xl", "llama-2-7b", "qwen2.5-14b", "smollm-135m", "phi-3-medium"]),
+    size=st.integers(2, 8),
+    head_dim=st.sampled_from([None, 64, 100, 257]),
+)
+@settings(deadline=None, max_examples=60)
+def test_heads_offered_leave_no_other_fault(model: str, size: int, head_dim: int | None) -> None:
+    asked = case(model, overrides={"head_dim": head_dim} if head_dim else None, tensor_parallel=size, phase="prefill")
+    for change in split_changes(asked) if asked.shape.num_attention_heads % size else ():
+        changed = change.applied(asked)
+        assert changed is not None
+        shape, parts = changed.shape, changed.workload.tensor_parallel
+        assert shape.num_attention_heads % parts == 0
+        assert change.workload or shape.head_dim % 8 == 0
+        assert shape.num_key_value_heads % parts == 0 or asked.shape.num_key_value_heads == 1
 
 
 def test_experts_of_the_fullest_gpu_set_the_pace() -> None:

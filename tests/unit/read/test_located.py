@@ -97,6 +97,8 @@ def test_accepts_and_refuses_what_the_standard_parser_does(text: str):
     [
         ("", "c.json:1: the text ends before the JSON value does; is the file cut off?"),
         ("[1]", "c.json:1: expected a JSON object of keys and values, found a list; check that this is a config.json"),
+        ("null", "c.json:1: expected a JSON object of keys and values, found null; check that this is a config.json"),
+        ("true", "c.json:1: expected a JSON object of keys and values, found true; check that this is a config.json"),
         ('{"a": 1,\n}', "c.json:2: expected a key in double quotes; check the JSON syntax"),
         ('{"a": 1\n\n"b": 2}', "c.json:3: expected a comma or a closing }; check the JSON syntax"),
         ('{"a": 1,\n "a": 2}', "c.json:2: 'a' is given twice (first in line 1); keep one of them"),

@@ -89,7 +89,8 @@ def finding(**changes: Any) -> Finding:
         Price(gpu="mi250x", cost_s=0.0, step_s=math.inf, low=0.0, high=0.0, is_raised=False),
     )
     fix = Fix(
-        values=(("vocab_size", 50304),), params_change=4.5e-5, step_s=(0.316, 0.807, 1.196, math.nan), is_safe=True, is_workload=False
+        values=(("vocab_size", 50304),), params_change=4.5e-5, step_s=(0.316, 0.807, 1.196, math.nan),
+        shares=(0.1134, 0.0594, 0.0033, math.nan), is_safe=True, is_workload=False
     )  # fmt: skip
     values: dict[str, Any] = {
         "code": "SW101", "name": "VocabNotPadded", "model": "toy", "file": "gpt/config.json", "line": 3, "field": "vocab_size",

@@ -45,7 +45,7 @@ def test_a_finding_has_the_promised_keys_with_the_dearest_price(make_run) -> Non
 def test_no_nan_and_no_infinity_where_no_fix_can_be_made(make_run) -> None:
     found = document(make_run())["findings"][0]
     assert found["prices"][3] == {
-        "gpu": "mi250x", "cost_s": 0.0, "share": 0.0, "low": 0.0, "high": 0.0, "step_s": 0.9, "is_raised": False,
+        "gpu": "mi250x", "cost_s": 0.0, "share": 0.0, "low": 0.0, "high": 0.0, "step_s": 0.9, "is_raised": False, "fix": None,
     }  # fmt: skip
     assert [time["time_s"] for time in found["fixes"][0]["times"]] == [0.316, 0.807, 1.196, None]
     assert [time["gpu"] for time in found["fixes"][0]["times"]] == [price["gpu"] for price in found["prices"]]

@@ -9,7 +9,7 @@ import pytest
 
 from shapewright.lint.finding import Fix, Price
 from shapewright.report.lint_text import concise_text, full_text
-from shapewright.report.lint_words import no_price
+from shapewright.report.lint_words import no_prices
 
 FULL = """\
 gpt/config.json:3: SW101 VocabNotPadded: vocab_size 50257 is odd: the logit
@@ -66,7 +66,7 @@ def test_the_summary_counts_models_findings_and_failures(make_run, make_linted, 
     cheap = make_finding(prices=(Price(gpu="h200", cost_s=0.002, step_s=0.4, low=0.004, high=0.006, is_raised=True),))
     run = make_run(make_linted(make_finding(), cheap), make_linted(), failures=(("nope", "unknown model"),))
     summary = full_text(run, 200).splitlines()[-1]
-    expected = "2 models, 2 findings, dearest 11.3 %; 1 at or above 1 % of the step (--fail-over); 1 model could not be linted"
+    expected = "2 models, 2 findings, dearest 11.3 %; 1 at or above 1 % of the step (--fail-over); 1 model could not be linted or fixed"
     assert summary == expected
 
 
@@ -124,7 +124,9 @@ def test_a_file_that_changed_since_shows_no_line(make_run, texts) -> None:
 
 def fixed(**changes) -> Fix:
     values = {
-        "values": (("micro_batch", 5), ("global_batch", 20)), "params_change": 0.0, "step_s": (0.5, 0.6, 0.7, 0.8), "is_safe": True,
+        "values": (("micro_batch", 5), ("global_batch", 20)), "params_change": 0.0, "step_s": (0.5, 0.6, 0.7, 0.8),
+        "shares": (0.25, 0.2, 0.1, 0.0),
+        "is_safe": True,
         "is_workload": True, "tokens_ratio": 5.0,
     }  # fmt: skip
     return Fix(**values | changes)
@@ -134,14 +136,24 @@ def fix_line(run) -> str:
     return next(line for line in full_text(run, 120).splitlines() if line.startswith("  fix:"))
 
 
-def test_a_longer_step_says_how_many_more_tokens_it_has(make_run, make_linted, make_finding) -> None:
+def test_a_fix_of_the_workload_says_what_it_saves(make_run, make_linted, make_finding) -> None:
+    """Its step has other tokens or GPUs, so that its time says nothing beside that of the step as it is."""
     run = make_run(make_linted(make_finding(field="micro_batch", value=4, fixes=(fixed(),))))
-    assert fix_line(run) == "  fix: 5 with global_batch 20: 500 ms on h200 for 5 times the tokens"
+    assert fix_line(run) == "  fix: 5 with global_batch 20: saves 25.0 % on h200"
+
+
+def test_a_price_of_a_fix_that_is_not_shown_names_it(make_run, make_linted, make_finding) -> None:
+    first, second, *others = make_finding().prices
+    prices = (replace(first, fix=(("vocab_size", 50304),)), replace(second, fix=(("vocab_size", 50432),)), *others)
+    run = make_run(make_linted(make_finding(prices=prices)))
+    assert "51.0 of 858 ms on a100-40gb (5.9 %, 5.0 to 7.0) for 50432\n" in full_text(run, 200)
+    assert "(11.3 %, 10.2 to 12.6)\n" in full_text(run, 200)
+    assert "5.9 % on a100-40gb for 50432, within the noise" in concise_text(run)
 
 
 def test_a_fix_of_another_field_names_it(make_run, make_linted, make_finding) -> None:
     run = make_run(make_linted(make_finding(fixes=(fixed(values=(("is_gated", False),), tokens_ratio=1.0),))))
-    assert fix_line(run) == "  fix: is_gated false: 500 ms on h200"
+    assert fix_line(run) == "  fix: is_gated false: saves 25.0 % on h200"
 
 
 def test_a_fix_that_cannot_be_made_on_the_dearest_gpu_has_no_time(make_run, make_linted, make_finding) -> None:
@@ -152,8 +164,8 @@ def test_a_fix_that_cannot_be_made_on_the_dearest_gpu_has_no_time(make_run, make
 def test_several_fixes_stand_below_each_other_and_a_caution_is_said_once(make_run, make_linted, make_finding) -> None:
     fixes = tuple(fixed(values=(("vocab_size", size),), tokens_ratio=1.0, caution="fewer heads may cost accuracy") for size in (64, 128))
     lines = full_text(make_run(make_linted(make_finding(fixes=fixes))), 80).splitlines()
-    start = lines.index("  fix: 64: 500 ms on h200")
-    assert lines[start + 1 : start + 4] == ["       128: 500 ms on h200", "  caution: fewer heads may cost accuracy", ""]
+    start = lines.index("  fix: 64: saves 25.0 % on h200")
+    assert lines[start + 1 : start + 4] == ["       128: saves 25.0 % on h200", "  caution: fewer heads may cost accuracy", ""]
 
 
 def test_units_that_differ_are_both_said(make_run, make_linted, make_finding) -> None:
@@ -162,9 +174,14 @@ def test_units_that_differ_are_both_said(make_run, make_linted, make_finding) ->
 
 
 @pytest.mark.parametrize(
-    ("share", "low", "words"),
-    [(0.0005, -0.01, "nothing on v100-16gb"), (0.02, -0.01, "within the noise on v100-16gb"), (0.3, 0.25, "no fault on v100-16gb")],
-)
-def test_why_a_gpu_raises_no_finding(share: float, low: float, words: str) -> None:
+    ("share", "low", "high", "words"),
+    [
+        (0.0005, -0.01, 0.02, "nothing"), (-0.05, -0.1, 0.01, "nothing"), (0.02, -0.01, 0.04, "within the noise"),
+        (0.3, 0.25, 0.35, "no fault"), (-0.136, -0.19, -0.08, "the fix costs 13.6 %"),
+    ],
+)  # fmt: skip
+def test_why_a_gpu_raises_no_finding(make_finding, share: float, low: float, high: float, words: str) -> None:
     """A saving clear of the noise that is not raised is no price of the fault: the rule does not see it there."""
-    assert no_price(Price(gpu="v100-16gb", cost_s=share, step_s=1.0, low=low, high=2 * share, is_raised=False)) == words
+    prices = [Price(gpu=gpu, cost_s=share, step_s=1.0, low=low, high=high, is_raised=False) for gpu in ("v100-16gb", "t4")]
+    found = make_finding(prices=(make_finding().prices[0], *prices))
+    assert no_prices(found) == [f"{words} on v100-16gb, t4"]

@@ -6,7 +6,8 @@ model.
 
 **Fix.** The nearest multiples of 64 whose heads come out whole: hidden_size is heads x head_dim, so a new width takes other heads of the
 same head_dim, or, where no such width lies within 6 %, a head_dim as near as possible to the present one (then the price holds what
-attention gains by it). Where head_dim is given apart (Gemma), only hidden_size changes. Prices are at equal work, operator by operator.
+attention gains by it). Heads divide by the tensor-parallel size. Where head_dim is given apart (Gemma), only hidden_size changes. Prices
+are at equal work, operator by operator.
 
 **Caution.** A trained model cannot change its width. Fewer heads may cost accuracy; the paper says so too (section VI-B).
 

@@ -7,8 +7,9 @@ PyTorch fills and copies q, k and v to the next one, runs FlashAttention-2 inste
 none of 64 are tried too where attention is unfused, against narrower heads alone, since wider ones are faster for another reason (SW203).
 
 **Fix.** Another number of heads of the same total width, so that every projection keeps its size: the next narrower and the next wider
-head that is a multiple of 8. Where head_dim is a choice of its own (`head_dim` in the config), as many heads of the next multiple of 8.
-The price is that of equal work: passes over the scores that fewer heads would save are left out of it.
+head that is a multiple of 8, in numbers that the tensor-parallel GPUs share evenly. Where head_dim is a choice of its own (`head_dim` in
+the config), as many heads of the next multiple of 8. The price is that of equal work: passes over the scores that fewer heads would save
+are left out of it.
 
 **Caution.** Fewer heads may cost accuracy (paper, section VI-B).
 
@@ -42,6 +43,7 @@ from ...units import ceil_div
 from ..case import Case
 from ..change import Change, Fault
 from ..heads import has_own_head_dim, head_pairs, nearest_pairs, resized, with_heads
+from ..whole_heads import head_step
 from ..widths import STEPS, divisibility, neighbours, power_of_two
 
 
@@ -54,9 +56,7 @@ def check(case: Case) -> Iterator[Fault]:
     vector = GRID if is_fused else case.vector
     if shape.head_dim % vector:
         what = f"head_dim {shape.head_dim} is {divisibility(shape.head_dim, vector)}: "
-        yield Fault(
-            field="head_dim", value=shape.head_dim, message=what + (_fused(case) if is_fused else _UNFUSED), changes=_aligned(case, vector)
-        )
+        yield Fault(field="head_dim", value=shape.head_dim, message=what + (_fused(case) if is_fused else _UNFUSED), changes=_aligned(case))
     elif not is_fused and workload.phase != "decode" and shape.head_dim % STEPS[0]:
         power = power_of_two(shape.head_dim)
         message = (
@@ -75,12 +75,12 @@ def _fused(case: Case) -> str:
     return f"fused kernels take multiples of {GRID}, so that q, k and v are copied to {size}{own}"
 
 
-def _aligned(case: Case, vector: int) -> tuple[Change, ...]:
+def _aligned(case: Case) -> tuple[Change, ...]:
     """Narrower and wider heads on the grid: of the same total width, and as many of them as now."""
-    shape = case.shape
-    pairs = nearest_pairs(shape, head_pairs(shape, case.workload.tensor_parallel, multiple=vector))
+    shape, step = case.shape, head_step(case)
+    pairs = nearest_pairs(shape, head_pairs(shape, case.workload.tensor_parallel, multiple=step))
     traded = tuple(with_heads(shape, *pair, field="head_dim", compare="equal_work") for pair in pairs)
-    own = tuple(resized(size) for size in neighbours(shape.head_dim, largest=vector))
+    own = tuple(resized(size) for size in neighbours(shape.head_dim, largest=step))
     return (*own, *traded) if has_own_head_dim(shape) else (*traded, *own)
 
 

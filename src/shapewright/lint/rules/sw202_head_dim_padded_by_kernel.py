@@ -5,8 +5,8 @@ to 256). A head in between runs as the next larger one: 80 as 128 in cuDNN, 1.6 
 backward pass. Some kernels are slower of themselves: cuDNN's backward of 136 to 192 takes 2.2 times as long as that of 128, with 1.5
 times the work.
 
-**Fix.** Heads of a kernel's own size, as many as make the same total width: every projection keeps its size. Where head_dim is a choice
-of its own (`head_dim` in the config), as many heads of that size, compared at equal work.
+**Fix.** Heads of a kernel's own size, as many as make the same total width and divide over tensor-parallel GPUs: every projection keeps
+its size. Where head_dim is a choice of its own (`head_dim` in the config), as many heads of that size, compared at equal work.
 
 **Caution.** Fewer heads may cost accuracy (paper, section VI-B).
 

@@ -5,8 +5,8 @@ it, to drop some of it out, and to multiply it with the values. All of that grow
 x s x s elements a pass. At equal hidden size the products do the same FLOPs with fewer, wider heads; they only get faster, since they
 write less.
 
-**Fix.** Heads of up to 128 elements: the fewest heads of the same total width, shared key heads moved with them. No weight changes its
-size.
+**Fix.** Heads of up to 128 elements: the fewest heads of the same total width that tensor-parallel GPUs share evenly, shared key heads
+moved with them. No weight changes its size.
 
 **Caution.** Fewer heads may cost accuracy (paper, section VI-B).
 
@@ -32,6 +32,7 @@ from collections.abc import Iterator
 from ..case import Case
 from ..change import Fault
 from ..heads import head_pairs, with_heads
+from ..whole_heads import head_step
 
 #: Heads wider than this are rare in trained models.
 WIDEST_HEAD = 128
@@ -43,7 +44,7 @@ def check(case: Case) -> Iterator[Fault]:
     shape, workload = case.shape, case.workload
     if workload.attention != "unfused" or workload.phase == "decode" or shape.latent_attention:
         return
-    pairs = head_pairs(shape, workload.tensor_parallel, multiple=case.vector)
+    pairs = head_pairs(shape, workload.tensor_parallel, multiple=head_step(case))
     wider = [pair for pair in pairs if shape.head_dim < pair[1] <= WIDEST_HEAD][-MAX_CHANGES:]
     if not wider:
         return

@@ -8,7 +8,9 @@ tensor-parallel size that divides is named beside it where it saves GPU-seconds 
 and is no part of the price.
 
 **Fix.** Heads that divide, with head_dim kept: hidden_size stays and the width of all heads together moves, or hidden_size moves along.
-Or a tensor-parallel size that divides the heads there are.
+Key/value heads that do not divide move too, and a head_dim that is no multiple of 8 becomes one: then the price holds the copies of the
+former and what attention gains by the latter. Or a tensor-parallel size that divides the heads there are and a node's GPUs, or that is a
+power of two; where the job has replicas or several nodes, one of which replicas make up its number of GPUs.
 
 **Caution.** Fewer heads may cost accuracy. Trained weights keep their heads: for them there is only another tensor-parallel size.
 

@@ -6,8 +6,8 @@ keys and values lie by heads, so the fullest of t GPUs sets the pace as SW301 te
 
 The price is that of SW301: the step beside that of a model whose heads divide, at an equal number of parameters.
 
-**Fix.** Heads that divide, or a tensor-parallel size that divides the heads there are. Another micro-batch would make (b a)/t whole, but
-no framework splits that way.
+**Fix.** Heads that divide, or a tensor-parallel size that divides the heads there are, both as in SW301. Another micro-batch would make
+(b a)/t whole, but no framework splits that way.
 
 **Caution.** Fewer heads may cost accuracy. Trained weights keep their heads: for them there is only another tensor-parallel size.
 

@@ -8,8 +8,8 @@ The price is what the copies could be: the step beside that of a model with as m
 number of parameters. In decode over long contexts, where copies of the cache are read, the copies cost more than that; what a smaller
 group saves there, cheaper communication included, is shown with the fix and is no part of the price.
 
-**Fix.** For a new model, as many key/value heads as GPUs. Else the largest tensor-parallel size that divides them, with replicas or
-pipeline stages on the other GPUs.
+**Fix.** For a new model, as many key/value heads as GPUs. Else the largest tensor-parallel size that divides them and that a node's GPUs
+can form, with replicas or pipeline stages on the other GPUs.
 
 **Caution.** A smaller group makes the single token slower. Fewer key/value heads may cost accuracy.
 

@@ -6,7 +6,8 @@ model had 32 layers.
 The price is what the idle places could hold: the step beside that of a model whose layers divide, at an equal number of parameters.
 Numbers of stages that divide are named beside it where they save GPU-seconds per token; their other bubble is no part of the price.
 
-**Fix.** For a new model a number of layers that divides; for a trained one a number of stages that divides its layers.
+**Fix.** For a new model a number of layers that divides; for a trained one a number of stages that divides its layers. Where the job has
+replicas or several nodes, one of which replicas make up its number of GPUs: 32 GPUs of which 8 share a layer have no three stages.
 
 **Caution.** Frameworks that let stages differ may give the first and the last, which also hold the embedding and the head, fewer layers:
 then uneven layers can be even time.
@@ -26,7 +27,7 @@ from dataclasses import replace
 from ...units import ceil_div
 from ..case import Case
 from ..change import RETRAINED, Change, Fault
-from ..splits import divisors_near, fits
+from ..splits import divisors_near, fits, keeps_gpus
 
 
 def check(case: Case) -> Iterator[Fault]:
@@ -48,7 +49,7 @@ def _changes(case: Case) -> Iterator[Change]:
     layers, stages = case.shape.num_hidden_layers, case.workload.pipeline_parallel
     more = ceil_div(layers, stages) * stages
     yield Change(model=(("num_hidden_layers", more),), compare="equal_params", caution=RETRAINED)
-    for size in divisors_near(layers, stages):
+    for size in divisors_near(layers, stages, lambda each: keeps_gpus(case, case.workload.tensor_parallel, each)):
         if fits(case, replace(case.workload, pipeline_parallel=size)):
             yield Change(workload=(("pipeline_parallel", size),), is_alternative=True)
     if more > stages:

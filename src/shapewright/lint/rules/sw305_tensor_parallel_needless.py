@@ -32,7 +32,7 @@ from ...operators.memory import memory_use
 from ...workload import Workload
 from ..case import Case
 from ..change import Change, Fault
-from ..splits import fits
+from ..splits import fits, is_group
 
 LATENCY = "a price for throughput: a smaller group answers later"
 REPLICAS = "the other GPUs become replicas of the same global batch"
@@ -45,7 +45,7 @@ def check(case: Case) -> Iterator[Fault]:
     if size == 1:
         return
     heads = case.shape.num_attention_heads
-    smaller = [each for each in range(1, size) if size % each == 0 and heads % each == 0]
+    smaller = [each for each in range(1, size) if size % each == 0 and heads % each == 0 and is_group(case, each)]
     changes = [change for each in smaller if (change := _change(case, each)) is not None]
     if changes:
         least = dict(changes[0].workload)["tensor_parallel"]
@@ -53,7 +53,7 @@ def check(case: Case) -> Iterator[Fault]:
         yield Fault(
             field="tensor_parallel", value=size,
             message=f"tensor_parallel {size} is more than the memory asks for: with {least} each GPU holds {need / 1e9:.1f} of "
-            f"{case.machine.gpu.memory_bytes / 1e9:.0f} GB, and the GPUs exchange less",
+            f"the {case.machine.gpu.memory_bytes / 1e9:.0f} GB of {case.machine.gpu.name}, and the GPUs exchange less",
             changes=tuple(changes),
         )  # fmt: skip
 

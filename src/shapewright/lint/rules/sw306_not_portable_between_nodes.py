@@ -32,7 +32,7 @@ from ...hardware.node import Node
 from ...units import ceil_div
 from ..case import Case
 from ..change import FEWER_HEADS, RETRAINED, Change, Fault
-from ..splits import head_changes, key_value_changes, multiples, over
+from ..splits import head_changes, key_value_changes, multiples, over, shared_heads
 
 YIELDS_TO = ("SW301", "SW302", "SW303")
 #: GPUs a node of usual machines, over which the message says whether heads divide.
@@ -88,5 +88,6 @@ def _wide_changes(case: Case, gpus: int) -> Iterator[Change]:
         inner = max(1, round(shape.intermediate_size * width / shape.hidden_size / (EVEN * gpus))) * EVEN * gpus
         heads = width // head_dim
         caution = f"{RETRAINED}; {FEWER_HEADS}" if heads < shape.num_attention_heads else RETRAINED
-        fields = (("num_attention_heads", heads), ("hidden_size", width), ("head_dim", head_dim), ("intermediate_size", inner))
+        fields = (("num_attention_heads", heads), ("hidden_size", width), ("head_dim", head_dim), ("intermediate_size", inner),
+                  *shared_heads(case, heads, gpus))  # fmt: skip
         yield over(Change(model=fields, compare="equal_params", caution=caution), gpus)

@@ -5,7 +5,7 @@ of that many elements (or of its share of t GPUs). Rows that do not begin on 16 
 any other product; models with experts that every token visits have a second such width, `shared_expert_intermediate_size`.
 
 **Fix.** The nearest multiples of 64 for each GPU (of 32, 16 or 8 where the experts are narrow), compared at equal work: a narrower expert
-is no gain by being narrower.
+is no gain by being narrower. Where the shared experts are as wide as several routed ones (DeepSeek), both widths move together.
 
 **Caution.** PyTorch's own grouped product refuses rows that do not begin on 16 bytes ("strides should be multiple of 16 bytes"): such a
 model runs expert by expert, or not at all. Trained widths can be padded with zeros, which leaves the function as it is, by an engine that
@@ -31,16 +31,36 @@ from ..widths import divisibility, neighbours
 
 
 def check(case: Case) -> Iterator[Fault]:
-    """Widths of routed and shared experts that are misaligned on a GPU."""
-    moe, size = case.shape.moe, case.workload.tensor_parallel
+    """Widths of routed and shared experts that are misaligned on a GPU; one fault where the shared width follows from the routed one."""
+    moe = case.shape.moe
     if moe is None:
         return
-    for field in ("moe_intermediate_size", "shared_expert_intermediate_size"):
-        width = getattr(moe, field)
-        share = ceil_div(width, size)
-        if width and share % case.vector:
-            where = f"is {divisibility(width, case.vector)}" if size == 1 else f"is {share} a GPU, {divisibility(share, case.vector)}"
-            better = neighbours(width, parts=size)
-            changes = tuple(Change(model=((field, value),), compare="equal_work") for value in better)
-            message = f"{field} {width} {where}: the experts' products leave the tensor cores' fast path"
-            yield Fault(field=field, value=width, message=message, changes=changes)
+    routed, shared = moe.moe_intermediate_size, moe.shared_expert_intermediate_size
+    is_shared = _is_misaligned(case, shared)
+    times = shared // routed if is_shared and _is_misaligned(case, routed) and shared % routed == 0 else 0
+    if _is_misaligned(case, routed):
+        yield _fault(case, "moe_intermediate_size", routed, times)
+    if is_shared and not times:
+        yield _fault(case, "shared_expert_intermediate_size", shared, 0)
+
+
+def _is_misaligned(case: Case, width: int) -> bool:
+    """Whether a GPU's share of the width is off the vectors."""
+    return ceil_div(width, case.workload.tensor_parallel) % case.vector != 0
+
+
+def _fault(case: Case, field: str, width: int, times: int) -> Fault:
+    """A misaligned width; `times`: the shared experts are as wide as that many routed ones, and move along."""
+    size = case.workload.tensor_parallel
+    share = ceil_div(width, size)
+    where = f"is {divisibility(width, case.vector)}" if size == 1 else f"leaves {share} a GPU, {divisibility(share, case.vector)}"
+    return Fault(
+        field=field, value=width, message=f"{field} {width} {where}: the experts' products leave the tensor cores' fast path",
+        changes=tuple(_changed(field, better, times) for better in neighbours(width, parts=size)),
+    )  # fmt: skip
+
+
+def _changed(field: str, width: int, times: int) -> Change:
+    """The width, and with it that of the shared experts."""
+    shared = (("shared_expert_intermediate_size", times * width),) if times else ()
+    return Change(model=((field, width), *shared), compare="equal_work")

@@ -13,8 +13,8 @@ experts spread over more replicas (`expert_parallel`), which brings each expert 
 **Paper.** Not in it: its models have no experts. Sections V and VI-B, products of low arithmetic intensity are bound by memory, b as
 large as possible.
 
-**Where it holds.** Every GPU; training and prefill. Not decode, where every batch that fits starves the experts (SW501 speaks of
-throughput there). Only where somebody chose the micro-batch: the default one is nobody's fault.
+**Where it holds.** Every GPU; training and forward passes. Prefill and decode are left out, as in SW501: how many requests run together
+is what traffic and latency leave. Only where somebody chose the micro-batch: the default one is nobody's fault.
 
 **Measured.** H200, one layer of Qwen3-30B-A3B forward at s = 2048, per token against micro-batch 8: 14.1 % ± 8.0 more at 2 and 5.0 ± 4.4
 at 4, where 6.4 and 2.2 are predicted; at 1, and at s = 256, the host sets the pace (`docs/measuring.md`). Plain products of few rows are
@@ -34,7 +34,7 @@ from ..change import Fault
 def check(case: Case) -> Iterator[Fault]:
     """Experts with fewer rows than the GPU's FLOPs per byte ask for."""
     moe, workload = case.shape.moe, case.workload
-    if moe is None or workload.phase == "decode":
+    if moe is None or workload.phase in ("prefill", "decode"):
         return
     rows = workload.num_tokens * moe.num_experts_per_tok * workload.expert_parallel / moe.num_experts
     needed = rows_needed(case)

@@ -46,6 +46,5 @@ def check(case: Case) -> Iterator[Fault]:
 def _changes(experts: int, size: int, replicas: int) -> Iterator[Change]:
     for value in multiples(experts, size):
         yield Change(model=(("num_experts", value),), caution=RETRAINED)
-    for each in divisors_near(experts, size):
-        if replicas % each == 0:
-            yield Change(workload=(("expert_parallel", each),), is_alternative=True)
+    for each in divisors_near(experts, size, lambda each: replicas % each == 0):
+        yield Change(workload=(("expert_parallel", each),), is_alternative=True)

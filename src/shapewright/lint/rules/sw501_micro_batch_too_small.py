@@ -45,6 +45,6 @@ def check(case: Case) -> Iterator[Fault]:
         yield Fault(
             field="micro_batch", value=workload.micro_batch,
             message=f"micro_batch {workload.micro_batch} shares each pass among {workload.num_tokens} tokens, "
-            f"where {most} sequences fit {case.machine.gpu.memory_bytes / 1e9:.0f} GB",
+            f"where {most} sequences fit the {case.machine.gpu.memory_bytes / 1e9:.0f} GB of {case.machine.gpu.name}",
             changes=changes,
         )  # fmt: skip

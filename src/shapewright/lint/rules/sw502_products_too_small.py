@@ -5,9 +5,13 @@ read, or whose FLOPs could be done, in less than 5 microseconds spends much of i
 or every product of a narrow model. Joining products (one for queries, keys and values, one for gate and up projection) does the same work
 in fewer and larger ones; a wider model with fewer layers has fewer and larger ones throughout.
 
-**Fix.** Products that share an input joined into one, which keeps the function: only how the weights are stored changes (vLLM and
-Megatron-LM do it; Hugging Face's Llama does not). Where every product of the layer is so small, and no GPUs share it, a shape a quarter
-wider with fewer layers, compared at equal parameters. A larger micro-batch is SW501's.
+The rule speaks where every product of a layer is so small and no GPUs share it: then it is the shape that makes small products. Where
+only some are, as keys and values of a larger model in decode, no field of its config is at fault, and the rule is silent.
+
+**Fix.** A shape a quarter wider with fewer layers, compared at equal parameters, which sets the price. Beside it, where they save,
+products that share an input joined into one, `is_qkv_fused` and `is_gate_up_fused`: the function stays, only how the code stores the
+weights changes (vLLM and Megatron-LM do it; Hugging Face's Llama does not), so that no key of a config says it. A larger micro-batch is
+SW501's.
 
 **Caution.** Fewer layers may cost accuracy; Pythia-1B's loss is in line with its family all the same (section VII-C).
 
@@ -27,7 +31,7 @@ in prefill (14.4 predicted), 11.2 ± 3.1 in a training step (9.8), 37.4 in eager
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from ...operators.types import Gemm
 from ..case import Case
@@ -41,24 +45,16 @@ WIDER = 1.25
 EVEN = 64
 JOINED_ALREADY = "no field of the config says it: it is how the code stores the weights; Megatron-LM and vLLM join these products already"
 JOINED = {"is_qkv_fused": ("query", "key", "value"), "is_gate_up_fused": ("mlp_gate", "mlp_up")}
-WORDS = {"is_qkv_fused": "queries, keys and values", "is_gate_up_fused": "gate and up projection"}
 
 
 def check(case: Case) -> Iterator[Fault]:
-    """Small products that could be joined, and layers of nothing else."""
+    """Layers of nothing but small products."""
     seconds = _seconds(case)
     if not seconds:
         return
-    for field, names in JOINED.items():
-        parts = [seconds[name] for name in names if name in seconds]
-        if len(parts) == len(names) and min(parts) < SMALL_S:
-            message = f"{field} false: {WORDS[field]} are products of their own, the smallest of {min(parts) * 1e6:.2g} us at the roofline"
-            yield Fault(
-                field=field, value=False, message=message, changes=(Change(model=((field, True),), is_safe=True, caution=JOINED_ALREADY),)
-            )
     # Over several GPUs fewer layers also mean fewer collectives, which is no matter of products.
     if max(seconds.values()) < SMALL_S and case.workload.tensor_parallel == 1:
-        yield _too_narrow(case, max(seconds.values()))
+        yield _too_narrow(case, seconds)
 
 
 def _seconds(case: Case) -> dict[str, float]:
@@ -74,13 +70,20 @@ def _roofline_s(case: Case, work: Gemm) -> float:
     return max(work.flops / gpu.peak_flops_per_s(work.dtype), work.bytes / gpu.memory_bytes_per_s)
 
 
-def _too_narrow(case: Case, largest_s: float) -> Fault:
+def _too_narrow(case: Case, seconds: Mapping[str, float]) -> Fault:
     shape = case.shape
     message = (
         f"hidden_size {shape.hidden_size} in {shape.num_hidden_layers} layers makes many small products: "
-        f"the largest of a layer is {largest_s * 1e6:.2g} us at the roofline"
+        f"the largest of a layer is {max(seconds.values()) * 1e6:.2g} us at the roofline"
     )
-    return Fault(field="hidden_size", value=shape.hidden_size, message=message, changes=tuple(_wider(case)))
+    return Fault(field="hidden_size", value=shape.hidden_size, message=message, changes=(*_wider(case), *_joins(seconds)))
+
+
+def _joins(seconds: Mapping[str, float]) -> Iterator[Change]:
+    """Products of one input made one, where they are several now."""
+    for field, names in JOINED.items():
+        if all(name in seconds for name in names):
+            yield Change(model=((field, True),), is_safe=True, is_alternative=True, caution=JOINED_ALREADY)
 
 
 def _wider(case: Case) -> Iterator[Change]:

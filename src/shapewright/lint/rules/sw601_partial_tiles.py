@@ -48,4 +48,4 @@ def _is_faulty(product: TiledProduct) -> bool:
 
 
 def _words(product: TiledProduct) -> str:
-    return f"with {product.used:.0%} of its {product.num_tiles} tiles of {product.tile_m} x {product.tile_n} used"
+    return f"with {100 * product.used:.0f} % of its {product.num_tiles} tiles of {product.tile_m} x {product.tile_n} used"

@@ -51,4 +51,4 @@ def _is_faulty(product: TiledProduct) -> bool:
 
 def _words(product: TiledProduct) -> str:
     tiles = f"{product.num_sms} tiles of {product.tile_m} x {product.tile_n}"
-    return f"in {product.waves:.2f} waves of {tiles}, the last {product.last_wave:.0%} full,"
+    return f"in {product.waves:.2f} waves of {tiles}, the last {100 * product.last_wave:.0f} % full,"

@@ -36,6 +36,14 @@ def test_a_misaligned_head_of_its_own_is_resized_first() -> None:
     assert [change.values[0][1] for change in fault.changes] == [104, 96, 80, 160]
 
 
+def test_heads_are_offered_in_multiples_of_8_where_a_vector_is_shorter() -> None:
+    """4 elements of 32 bits are one vector."""
+    (fault,) = faults("SW201", "llama-3.2-1b", "a100-40gb", over={"head_dim": 101}, dtype="fp32", attention="unfused")
+    assert [change.values[0][1] for change in fault.changes] == [104, 96]
+    (fault,) = faults("SW203", "gpt3-2.7b", "a100-40gb", dtype="fp32", attention="unfused")
+    assert [dict(change.model)["num_attention_heads"] for change in fault.changes] == [20]
+
+
 @pytest.mark.parametrize("code", ["SW201", "SW202", "SW203"])
 def test_latent_attention_is_left_alone(code: str) -> None:
     """Its head sizes are sums of other fields."""
