@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -23,7 +24,18 @@ def environment(**changes: str) -> dict[str, str]:
 def started(path: Path, num_points: int, worker: str, **options: Any) -> subprocess.Popen[bytes]:
     """A sweep of `num_points` into `path`, in a session of its own; acknowledged rows go to `<path>.ack`."""
     command = [sys.executable, str(TESTS / "faults/driver.py"), str(path), f"{path}.ack", str(num_points), worker]
-    return subprocess.Popen(command, env=environment(), start_new_session=True, stderr=subprocess.PIPE, **options)
+    return interruptible(command, **options)
+
+
+def interruptible(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+    """A process that SIGINT ends, even where whoever runs the tests ignores it, as a shell does for what it starts in the background."""
+    return subprocess.Popen(
+        command, env=environment(), start_new_session=True, stderr=subprocess.PIPE, preexec_fn=_take_interrupts, **options
+    )
+
+
+def _take_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def acknowledged(path: Path) -> list[int]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from faults.sweeps import acknowledged, children, environment, has_ended, rows, started, wait_for
+from faults.sweeps import acknowledged, children, has_ended, interruptible, rows, started, wait_for
 from shapewright.measure.store import read_run
 
 
@@ -115,7 +115,7 @@ def test_the_command_ends_with_130_and_says_how_to_go_on(tmp_path: Path) -> None
     plan = tmp_path / "plan.toml"
     plan.write_text('[[points]]\nkind = "gemm"\nm = {from = 1, to = 5000}\nn = 8\nk = 8\ndtype = "fp32"\n')
     command = [sys.executable, "-m", "shapewright.measure", str(plan), "--out", str(tmp_path / "run.jsonl"), "--device", "cpu"]
-    process = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, start_new_session=True)
+    process = interruptible(command)
     until = time.monotonic() + 30
     while not rows(tmp_path / "run.jsonl") and time.monotonic() < until:
         time.sleep(0.05)
