@@ -105,7 +105,7 @@ def _finding(suspect: _Suspect, cases: Sequence[Case], pricers: Sequence[Pricer]
     fixes = [(change, [each[place] if suspect.is_for(change, gpus[place]) else None for place in order]) for change, each in for_dearest]
     return Finding(
         code=suspect.rule.code, name=suspect.rule.name, model=loaded.shape.name, file=_file(loaded, fault.field),
-        line=_line(loaded, fault.field), field=fault.field, value=fault.value, message=suspect.messages[gpus[order[0]]],
+        line=_line(loaded, fault.field, fault.value), field=fault.field, value=fault.value, message=suspect.messages[gpus[order[0]]],
         prices=tuple(prices[place] for place in order), fixes=_fixes(fixes, cases[order[0]]),
     )  # fmt: skip
 
@@ -164,7 +164,10 @@ def _said_by(loaded: LoadedShape, field: str) -> str:
     return next((name for name in (field, *_STAND_INS.get(field, ())) if name in loaded.lines), field)
 
 
-def _line(loaded: LoadedShape, field: str) -> int | None:
+def _line(loaded: LoadedShape, field: str, value: Value) -> int | None:
+    """The line that says the field; none where a flag says otherwise than the file does."""
+    if field in loaded.workload and loaded.workload[field] != value:
+        return None
     return loaded.lines.get(_said_by(loaded, field))
 
 

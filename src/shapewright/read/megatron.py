@@ -163,7 +163,7 @@ def _shape(keys: Keys, name: str, is_encoder: bool, notes: list[str]) -> LoadedS
     _positions(keys, values, notes)
     _mlp(keys, values)
     _vocabulary(keys, values, notes)
-    return load(keys, values, said, workload=_workload(keys), notes=notes)
+    return load(keys, values, said | _WORKLOAD_KEYS, workload=_workload(keys), notes=notes)
 
 
 def _require_known(keys: Keys, said: Mapping[str, str | None]) -> None:
@@ -321,6 +321,14 @@ def _vocabulary(keys: Keys, values: dict[str, Any], notes: list[str]) -> None:
     values["vocab_size"] = padded_vocabulary(vocabulary, multiple, shards)
     if values["vocab_size"] != vocabulary or basis != "--vocab-size":
         notes.append(f"vocab_size {values['vocab_size']}: {basis} {vocabulary} padded to a multiple of {multiple} x {shards}")
+
+
+#: Fields of `Workload` -> the arguments that say them.
+_WORKLOAD_KEYS = {
+    "micro_batch": "micro_batch_size", "global_batch": "global_batch_size", "sequence": "seq_length",
+    "tensor_parallel": "tensor_model_parallel_size", "pipeline_parallel": "pipeline_model_parallel_size",
+    "expert_parallel": "expert_model_parallel_size",
+}  # fmt: skip
 
 
 def _workload(keys: Keys) -> dict[str, object]:

@@ -15,8 +15,8 @@ from ..workload import Workload
 class LoadedShape:
     """A `ModelShape` with its origin.
 
-    `origin` is a file path, a Hub id, "catalogue" or "flags". `lines` maps a field of `ModelShape` (or of its `moe` and
-    `latent_attention`) to the 1-based line of the file that set it; what the file does not mention (a default) is absent.
+    `origin` is a file path, a Hub id, "catalogue" or "flags". `lines` maps a field of `ModelShape` (of its `moe` and
+    `latent_attention`, of `workload`) to the 1-based line of the file that set it; what the file does not mention (a default) is absent.
     `notes` are one-line remarks for people.
     `files` names the file of each line where several files were merged (else empty: all lines are of `origin`). `workload` holds
     the `Workload` fields that a training configuration also says (micro_batch, sequence, tensor_parallel, dtype, ...).

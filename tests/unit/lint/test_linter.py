@@ -146,6 +146,20 @@ def test_a_finding_points_at_the_line_that_says_its_field() -> None:
     assert (finding.file, finding.line, finding.model) == ("mine/config.json", 6, "mine")
 
 
+def test_a_finding_about_the_run_points_at_the_training_file() -> None:
+    text = "hidden_size: 2048\nnum_layers: 24\nnum_attention_heads: 16\ntrain_micro_batch_size_per_gpu: 1\nseq_length: 2048\n"
+    loaded = load_text(text, name="mine", where="mine.yml")
+
+    def check(case: Case) -> Iterator[Fault]:
+        change = Change(workload=(("micro_batch", 8), ("global_batch", 8)), against=(("global_batch", 8),))
+        yield Fault(field="micro_batch", value=case.workload.micro_batch, message="micro_batch is made up", changes=(change,))
+
+    (said,) = lint(cases_of(loaded, ["h200"], micro_batch=1), [rule_of(check)]).findings
+    assert (said.file, said.line) == ("mine.yml", 4)
+    (flagged,) = lint(cases_of(loaded, ["h200"], micro_batch=2), [rule_of(check)]).findings
+    assert flagged.line is None, "a flag said 2, the file says 1"
+
+
 def test_the_catalogue_has_no_lines() -> None:
     (finding,) = lint(cases_of("gpt2", ["h200"]), [rule_of(vocabulary_fault(50304))]).findings
     assert (finding.file, finding.line) == ("catalogue", None)
