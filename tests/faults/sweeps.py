@@ -29,9 +29,8 @@ def started(path: Path, num_points: int, worker: str, **options: Any) -> subproc
 
 def interruptible(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
     """A process that SIGINT ends, even where whoever runs the tests ignores it, as a shell does for what it starts in the background."""
-    return subprocess.Popen(
-        command, env=environment(), start_new_session=True, stderr=subprocess.PIPE, preexec_fn=_take_interrupts, **options
-    )
+    options = {"preexec_fn": _take_interrupts} | options
+    return subprocess.Popen(command, env=environment(), start_new_session=True, stderr=subprocess.PIPE, **options)
 
 
 def _take_interrupts() -> None:
