@@ -136,10 +136,10 @@ def lint_model(
     from .errors import InputError
     from .hardware.gpu import Gpu
     from .hardware.load import load_node
-    from .lint.case import Case, within_positions
+    from .lint.case import cases_of, within_positions
     from .lint.linter import lint
     from .lint.rule import select_rules
-    from .predict.explain import load_machine, runnable
+    from .predict.explain import load_machine
     from .read.resolve import load
 
     loaded, asked, around = load(model), _changed(workload, changes), None if node is None else load_node(node)
@@ -149,11 +149,7 @@ def lint_model(
     if workload is None and {"sequence", "context"}.isdisjoint(changes):
         asked = within_positions(asked, loaded.shape)
     given = {*changes, *_not_default(asked), *(["node"] if node is not None else [])}
-    cases = [
-        Case(loaded=loaded, workload=runnable(loaded.shape, asked, machine.gpu), machine=machine, given=frozenset(given))
-        for machine in machines
-    ]
-    return lint(cases, select_rules(select, ignore))
+    return lint(cases_of(loaded, asked, machines, given), select_rules(select, ignore))
 
 
 def measure_points(points: Sequence[Point | Mapping[str, Any]], run: str | Path, *, device: str = "cuda") -> list[dict[str, Any]]:

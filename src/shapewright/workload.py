@@ -125,6 +125,11 @@ class Workload:
         """Tokens of one micro-batch: b*s, or b in decode."""
         return self.micro_batch * self.query_len
 
+    @property
+    def num_step_tokens(self) -> int:
+        """Tokens of all passes of all replicas in one step."""
+        return self.num_tokens * self.num_micro_batches * self.data_parallel
+
 
 def _require_whole_micro_batches(workload: Workload) -> None:
     """Refuse a global batch that the replicas' micro-batches do not add up to."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ..dtypes import load_dtype
 from ..operators.lower import lower
 from ..operators.types import Operator
+from ..predict.explain import runnable
 from ..predict.gemm_classes import vector_size
 from ..predict.operators import Machine
 from ..read.source import LoadedShape
@@ -64,6 +66,14 @@ class Case:
     def vector(self) -> int:
         """Elements of one vector load: what leading dimensions should be multiples of for the tensor cores."""
         return vector_size(load_dtype(self.now.dtype).size_bytes, self.machine.gpu.alignment_bytes)
+
+
+def cases_of(loaded: LoadedShape, workload: Workload, machines: Iterable[Machine], given: Iterable[str] = ()) -> tuple[Case, ...]:
+    """The same model and question on each machine; a workload that the model or a GPU cannot run is refused."""
+    chosen = frozenset(given)
+    return tuple(
+        Case(loaded=loaded, workload=runnable(loaded.shape, workload, machine.gpu), machine=machine, given=chosen) for machine in machines
+    )
 
 
 def within_positions(workload: Workload, shape: ModelShape) -> Workload:

@@ -27,6 +27,7 @@ from ..predict.step import StepSeconds, step_seconds
 from .case import Case, Variant
 from .change import Change, Comparison
 from .noise import PairKind, is_near_change, layer_noise, ratio_noise
+from .widths import power_of_two
 
 #: (layer, part, name): operators of two variants that do the same job.
 Key = tuple[str, str, str]
@@ -205,12 +206,8 @@ def _scaled(time: OperatorTime, factor: float) -> OperatorTime:
 
 def per_token(now: Variant, fix: Variant) -> float:
     """Tokens and GPUs of the two steps, as a factor on the changed one."""
-    return _tokens(now) * fix.workload.num_gpus / (_tokens(fix) * now.workload.num_gpus)
-
-
-def _tokens(variant: Variant) -> int:
-    workload = variant.workload
-    return workload.num_tokens * workload.num_micro_batches * workload.data_parallel
+    was, becomes = now.workload, fix.workload
+    return was.num_step_tokens * becomes.num_gpus / (becomes.num_step_tokens * was.num_gpus)
 
 
 def _per_param(now: Variant, fix: Variant, compare: Comparison) -> float:
@@ -248,7 +245,7 @@ def _alignment(work: Work | None, vector_bytes: int) -> tuple[int, ...]:
     # The rows of a mixture of experts are a mean, which says nothing of their alignment.
     names = leading_dimensions(work.layout) if isinstance(work, Gemm) else ("k", "n")
     dimensions = [getattr(work, name) for name in names]
-    powers = [min(value & -value, vector) for value in dimensions]
+    powers = [power_of_two(value, vector) for value in dimensions]
     return tuple(power if power == vector else least if power >= least else 1 for power in powers)
 
 

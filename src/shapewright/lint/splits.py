@@ -21,13 +21,6 @@ FEWER_KV_HEADS = "fewer key/value heads may cost accuracy"
 ALIGNED_TOO = "head_dim becomes aligned too, which the price holds"
 
 
-def multiples(value: int, parts: int) -> tuple[int, ...]:
-    """The nearest multiples of `parts` above and below `value`, the nearer first."""
-    above = ceil_div(value, parts) * parts
-    near = {each for each in (above, above - parts) if each > 0 and each != value}
-    return tuple(sorted(near, key=lambda each: (abs(each - value), -each)))
-
-
 def divisors_near(value: int, size: int, is_possible: Callable[[int], bool] = lambda _: True) -> tuple[int, ...]:
     """The largest possible divisor of `value` below `size`, and the smallest above it within twice its size."""
     whole = [each for each in range(1, 2 * size + 1) if value % each == 0 and is_possible(each)]

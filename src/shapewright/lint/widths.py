@@ -15,7 +15,11 @@ MAX_CHANGE = 0.05
 
 def neighbours(value: int, *, parts: int = 1, largest: int = STEPS[0]) -> tuple[int, ...]:
     """The nearest multiples above and below `value` of the largest step that stays within `MAX_CHANGE`; nearer one first."""
-    step = _step(value, parts, largest)
+    return multiples(value, _step(value, parts, largest))
+
+
+def multiples(value: int, step: int) -> tuple[int, ...]:
+    """The nearest multiples of `step` above and below `value`, the nearer first, as near the one above; `value` itself is left out."""
     above = ceil_div(value, step) * step
     found = {each for each in (above, above - step) if each > 0 and each != value}
     return tuple(sorted(found, key=lambda each: (abs(each - value), -each)))

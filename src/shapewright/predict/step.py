@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ..operators.lower import lower
@@ -63,8 +63,8 @@ def step_seconds(times: Sequence[OperatorTime], shape: ModelShape, workload: Wor
     one_s, once_s = sum(t.total_s for t in batch), sum(t.total_s for t in once)
     bubble_s = (stages - 1) * one_s
     gpu_s = repeats * one_s + bubble_s + once_s
-    launches = repeats * total_launches(batch) + total_launches(once)
-    host_s = launches * machine.profile.launch_host_s if workload.runtime == "eager" else 0.0
+    is_eager = workload.runtime == "eager"
+    host_s = step_launches([time.operator for time in times], workload) * machine.profile.launch_host_s if is_eager else 0.0
     host = machine.profile.spreads["host"]
     below, above = deviation(times, repeats + stages - 1)
     return StepSeconds(
@@ -86,12 +86,11 @@ def _stack_seconds(times: Sequence[OperatorTime], shape: ModelShape, workload: W
 def step_time(times: Sequence[OperatorTime], shape: ModelShape, workload: Workload, dtype: str, machine: Machine) -> StepTime:
     """The step of `times` with its FLOPs, tokens and launches."""
     step = step_seconds(times, shape, workload, machine)
-    launches = sum(total_launches([time]) * (1 if time.operator.part == "optimizer" else workload.num_micro_batches) for time in times)
+    launches = step_launches([time.operator for time in times], workload)
     flops = model_flops(shape, workload, dtype)
     peak = machine.gpu.peak_flops_per_s(dtype) * workload.num_gpus
-    tokens = workload.num_tokens * workload.num_micro_batches * workload.data_parallel
     return StepTime(
-        time_s=step.time_s, low_s=step.low_s, high_s=step.high_s, flops=flops, tokens_per_s=tokens / step.time_s,
+        time_s=step.time_s, low_s=step.low_s, high_s=step.high_s, flops=flops, tokens_per_s=workload.num_step_tokens / step.time_s,
         mfu=flops / (step.time_s * peak), gpu_s=step.gpu_s, host_s=step.host_s, bubble_s=step.bubble_s, num_launches=launches,
     )  # fmt: skip
 
@@ -99,6 +98,12 @@ def step_time(times: Sequence[OperatorTime], shape: ModelShape, workload: Worklo
 def total_launches(times: Sequence[OperatorTime]) -> int:
     """Kernels that all calls of one micro-batch issue."""
     return sum(num_launches(time.operator) * time.operator.count for time in times)
+
+
+def step_launches(operators: Iterable[Operator], workload: Workload) -> int:
+    """Kernels of a whole step: those of the optimizer once, the others every micro-batch."""
+    passes = workload.num_micro_batches
+    return sum(num_launches(each) * each.count * (1 if each.part == "optimizer" else passes) for each in operators)
 
 
 def deviation(times: Sequence[OperatorTime], passes: int) -> tuple[float, float]:

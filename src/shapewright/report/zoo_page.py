@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..hardware.load import load_gpu
-from ..lint.case import Case, within_positions
+from ..lint.case import cases_of, within_positions
 from ..lint.finding import Finding, Price
 from ..lint.linter import Linted, lint
 from ..lint.rule import select_rules
-from ..predict.explain import load_machine, runnable
+from ..predict.explain import load_machine
 from ..predict.operators import Machine
 from ..read import catalogue
 from ..read.resolve import load
@@ -76,11 +76,7 @@ def lint_known(name: str, corner: Corner, machines: Sequence[Machine]) -> Linted
     if loaded.shape.kind == "encoder" and corner.workload.phase == "decode":
         return None
     asked = within_positions(corner.workload, loaded.shape)
-    cases = [
-        Case(loaded=loaded, workload=runnable(loaded.shape, asked, machine.gpu), machine=machine, given=corner.given)
-        for machine in machines
-    ]
-    return lint(cases, select_rules(corner.select))
+    return lint(cases_of(loaded, asked, machines, corner.given), select_rules(corner.select))
 
 
 def _table(found: Iterable[Linted]) -> str:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from shapewright.hardware.load import load_node
 from shapewright.lint.case import Case
 from shapewright.lint.rule import find_rule
-from shapewright.lint.splits import divisors_near, head_changes, is_group, key_value_changes, multiples, split_changes
+from shapewright.lint.splits import divisors_near, head_changes, is_group, key_value_changes, split_changes
+from shapewright.lint.widths import multiples
 from shapewright.predict.explain import load_machine, runnable
 from shapewright.read.fields import apply_overrides
 from shapewright.read.resolve import load

@@ -32,7 +32,8 @@ from ...hardware.node import Node
 from ...units import ceil_div
 from ..case import Case
 from ..change import FEWER_HEADS, RETRAINED, Change, Fault
-from ..splits import head_changes, key_value_changes, multiples, over, shared_heads
+from ..splits import head_changes, key_value_changes, over, shared_heads
+from ..widths import multiples
 
 YIELDS_TO = ("SW301", "SW302", "SW303")
 #: GPUs a node of usual machines, over which the message says whether heads divide.

@@ -26,7 +26,8 @@ from collections.abc import Iterator
 from ...units import ceil_div
 from ..case import Case
 from ..change import RETRAINED, Change, Fault
-from ..splits import divisors_near, multiples
+from ..splits import divisors_near
+from ..widths import multiples
 
 
 def check(case: Case) -> Iterator[Fault]:

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...predict.step import num_launches
+from ...predict.step import step_launches
 from ..case import Case
 from ..change import Change, Fault
 
@@ -37,8 +37,7 @@ def check(case: Case) -> Iterator[Fault]:
     workload = case.workload
     if workload.runtime != "eager" or (workload.stack != "none" and workload.is_training):
         return
-    passes = workload.num_micro_batches
-    launches = sum(num_launches(each) * each.count * (1 if each.part == "optimizer" else passes) for each in case.operators)
+    launches = step_launches(case.operators, workload)
     each_us = case.machine.profile.launch_host_s * 1e6
     yield Fault(
         field="runtime", value="eager",
