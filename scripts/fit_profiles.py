@@ -25,19 +25,24 @@ from shapewright.calibrate.fit import fit_classes
 from shapewright.calibrate.gemm import is_held_out
 from shapewright.calibrate.products import Products, read_products
 from shapewright.calibrate.scored import Array
-from shapewright.calibrate.sources import OWN_HELD_OUT, TERA, authors_rows, joined, own_rows, run_rows, source_rows
+from shapewright.calibrate.sources import ATTENTION_FILES, OWN_HELD_OUT, TERA, authors_rows, joined, own_rows, run_rows, source_rows
 from shapewright.calibrate.table import read_table
 from shapewright.hardware.load import load_gpu
 from shapewright.hardware.profile import Candidate, KernelMenu, Spread
+from shapewright.measure.plan import load_plan
+from shapewright.measure.points import GemmPoint
 from shapewright.predict.gemm import PLAIN, product_rates
 
 HERE = Path(__file__).parent
+PAPER_PLAN = HERE.parent / "benchmarks/plans/paper.toml"
 OUT = HERE.parent / "src/shapewright/hardware/profiles"
 #: Products, which of them are held out, and how often each counts in a correction.
 Split = tuple[Products, Array, Array]
 #: Cards of one kind differ (products split along k by up to 9 %, docs/log.md): rows of the published draw's card, and of the two cards of
 #: our runs, count as often as brings them nearer the share of our older draws.
 PUBLISHED_REPEATS, RUN_REPEATS = 4, 2
+#: Batched products with many heads or large ones are few beside the others of their class.
+ATTENTION_REPEATS = 5
 
 
 def pairs(products: Products) -> Array:
@@ -45,18 +50,32 @@ def pairs(products: Products) -> Array:
     return products.n.astype(np.int64) << 32 | products.k.astype(np.int64)
 
 
+def sizes(products: Products) -> Array:
+    """One number a shape, whatever its dtype and layout."""
+    return pairs(products) * 4097 + products.batch * 131 + products.m
+
+
+def figures() -> Products:
+    """The products of the paper's figures, without times."""
+    points = [point for point in load_plan(PAPER_PLAN).points if isinstance(point, GemmPoint)]
+    columns = {name: np.array([getattr(point, name) for point in points]) for name in ("batch", "m", "n", "k", "dtype", "layout")}
+    return Products(**columns, time_s=np.full(len(points), np.nan))
+
+
 def h200(folder: Path) -> Split:
     """Products of H200s: the published draw, the repository's and its runs, each with its split.
 
-    Nothing is fitted of the sweeps in local.csv, nor any product with an (n, k) of theirs or of the rows held out.
+    Nothing is fitted of the sweeps in local.csv, nor any product with an (n, k) of theirs or of the rows held out, nor a product of the
+    paper's figures (benchmarks/plans/paper.toml).
     """
     gpu = load_gpu("h200")
     first, sweeps = (read_products(read_table(folder / f"h200/{name}.csv"), gpu) for name in ("gemm", "local"))
-    own, runs = own_rows(), run_rows()
-    assert own is not None and runs is not None
-    products = joined([first, own, runs])
-    held = np.concatenate([is_held_out(first.n, first.k), *(is_held_out(rows.n, rows.k, OWN_HELD_OUT) for rows in (own, runs))])
-    repeats = np.repeat([PUBLISHED_REPEATS, 1, RUN_REPEATS], [len(first), len(own), len(runs)])
+    own, runs, attention = own_rows(), run_rows(), run_rows(ATTENTION_FILES)
+    assert own is not None and runs is not None and attention is not None
+    attention = attention.take(~np.isin(sizes(attention), sizes(figures())))
+    products = joined([first, own, runs, attention])
+    held = np.concatenate([is_held_out(first.n, first.k), *(is_held_out(each.n, each.k, OWN_HELD_OUT) for each in (own, runs, attention))])
+    repeats = np.repeat([PUBLISHED_REPEATS, 1, RUN_REPEATS, ATTENTION_REPEATS], [len(first), len(own), len(runs), len(attention)])
     is_free = ~np.isin(pairs(products), np.concatenate([pairs(products.take(held)), pairs(sweeps)]))
     kept = held | is_free
     return products.take(kept), held[kept], repeats[kept]

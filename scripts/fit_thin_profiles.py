@@ -23,9 +23,10 @@ import numpy as np
 from shapewright.calibrate.calibration import menu_document
 from shapewright.calibrate.gemm import is_held_out
 from shapewright.calibrate.products import fit_range
+from shapewright.calibrate.protocols import CLASSES
 from shapewright.calibrate.sources import SourceRows, source_rows
 from shapewright.calibrate.spreads import spreads_by_time
-from shapewright.calibrate.thin import CLASSES, JOINED, LEFT_OUT, class_samples, fit_own, fit_shared, map_protocol, thinned
+from shapewright.calibrate.thin import JOINED, LEFT_OUT, class_samples, fit_own, fit_shared, map_protocol, thinned
 from shapewright.calibrate.transfer import Sample, SharedFit, fit_from_json, fit_json
 from shapewright.hardware.gpu import Gpu
 from shapewright.hardware.load import load_gpu

@@ -23,13 +23,14 @@ from shapewright.calibrate import attention, neighbours
 from shapewright.calibrate.gemm import is_held_out
 from shapewright.calibrate.neighbours import Pairs, pairs_along, product_pairs
 from shapewright.calibrate.products import Products, classes_of, read_products
+from shapewright.calibrate.protocols import CLASSES
 from shapewright.calibrate.scored import Array
 from shapewright.calibrate.sets import attention as published_attention
 from shapewright.calibrate.sets import memory_ops
 from shapewright.calibrate.sets.transfer import left_out_fits
 from shapewright.calibrate.sources import SourceRows, joined, source_rows
 from shapewright.calibrate.table import read_table
-from shapewright.calibrate.thin import CLASSES, LEFT_OUT, class_samples
+from shapewright.calibrate.thin import LEFT_OUT, class_samples
 from shapewright.hardware.load import load_gpu
 from shapewright.hardware.profile import profile_from_json
 from shapewright.predict.attention_model import kernel_times

@@ -32,16 +32,16 @@ def test_training() -> None:
     assert {model: said(model) for model in MODELS} == snapshot(
         {
             "gpt2": ["SW101 vocab_size 50257 -> 50304: h200 26.9 %, a100-40gb 14.9 %"],
-            "gpt2-xl": ["SW101 vocab_size 50257 -> 50304: h200 8.8 %, a100-40gb 4.2 %"],
+            "gpt2-xl": ["SW101 vocab_size 50257 -> 50304: h200 8.9 %, a100-40gb 4.2 %"],
             "gpt3-2.7b": [
-                "SW101 vocab_size 50257 -> 50304: h200 11.3 %, a100-40gb 6.0 %",
+                "SW101 vocab_size 50257 -> 50304: h200 11.4 %, a100-40gb 6.0 %",
                 "SW202 head_dim 80 -> 128: mi250x 8.1 %, a100-40gb 3.3 %",
             ],
             "pythia-410m": [],
-            "pythia-2.8b": ["SW202 head_dim 80 -> 128: mi250x 6.9 %"],
+            "pythia-2.8b": ["SW202 head_dim 80 -> 128: mi250x 6.9 %, a100-40gb 2.9 %"],
             "opt-6.7b": [],
             "bloom-560m": [],
-            "falcon-7b": ["SW205 has_fused_gqa False -> True: a100-40gb 68.4 %, h200 66.6 %, mi250x 42.6 %"],
+            "falcon-7b": ["SW205 has_fused_gqa False -> True: a100-40gb 68.4 %, h200 66.8 %, mi250x 42.6 %"],
             "llama-2-7b": [],
             "llama-3.1-8b": [],
             "mistral-7b": [],
@@ -62,7 +62,7 @@ def test_decoding_in_eager_mode() -> None:
     assert {model: said(model, **workload) for model in decoders} == snapshot(
         {
             "gpt2": [
-                "SW503 runtime eager -> graph: h200 80.5 %",
+                "SW503 runtime eager -> graph: h200 80.6 %",
                 "SW502 hidden_size 768 -> 960: a100-40gb 39.2 %, h200 39.2 %",
             ],
             "gpt2-xl": [
@@ -70,7 +70,7 @@ def test_decoding_in_eager_mode() -> None:
                 "SW502 hidden_size 1600 -> 1984: h200 35.6 %",
             ],
             "gpt3-2.7b": [
-                "SW503 runtime eager -> graph: h200 45.1 %",
+                "SW503 runtime eager -> graph: h200 45.0 %",
                 "SW101 vocab_size 50257 -> 50304: a100-40gb 2.6 %",
             ],
             "pythia-410m": [
@@ -84,9 +84,9 @@ def test_decoding_in_eager_mode() -> None:
                 "SW502 hidden_size 1024 -> 1280: h200 43.0 %",
             ],
             "falcon-7b": ["SW205 has_fused_gqa False -> True: a100-40gb 73.3 %, mi250x 54.0 %, h200 44.3 %"],
-            "llama-2-7b": ["SW503 runtime eager -> graph: h200 65.4 %"],
-            "llama-3.1-8b": ["SW503 runtime eager -> graph: h200 66.4 %"],
-            "mistral-7b": ["SW503 runtime eager -> graph: h200 67.4 %"],
+            "llama-2-7b": ["SW503 runtime eager -> graph: h200 65.2 %"],
+            "llama-3.1-8b": ["SW503 runtime eager -> graph: h200 66.2 %"],
+            "mistral-7b": ["SW503 runtime eager -> graph: h200 67.2 %"],
             "mixtral-8x7b": [],
         }
     )
@@ -106,23 +106,23 @@ def test_eight_gpus() -> None:
             ],
             "gpt3-2.7b": [
                 "SW305 tensor_parallel 8 -> 1: h200 67.2 %, a100-40gb 63.7 %, mi250x 54.0 %",
-                "SW202 head_dim 80 -> 64: mi250x 7.2 %",
+                "SW202 head_dim 80 -> 64: mi250x 7.2 %, a100-40gb 3.2 %",
             ],
             "pythia-410m": ["SW305 tensor_parallel 8 -> 1: a100-40gb 72.4 %, h200 71.7 %, mi250x 67.6 %"],
             "pythia-2.8b": [
-                "SW305 tensor_parallel 8 -> 1: h200 54.5 %, a100-40gb 53.6 %, mi250x 44.6 %",
+                "SW305 tensor_parallel 8 -> 1: h200 54.6 %, a100-40gb 53.6 %, mi250x 44.6 %",
                 "SW202 head_dim 80 -> 64: mi250x 8.3 %, a100-40gb 3.7 %",
             ],
-            "opt-6.7b": ["SW305 tensor_parallel 8 -> 1: h200 57.6 %, a100-40gb 54.1 %, mi250x 44.8 %"],
+            "opt-6.7b": ["SW305 tensor_parallel 8 -> 1: h200 57.9 %, a100-40gb 54.1 %, mi250x 44.8 %"],
             "bloom-560m": ["SW305 tensor_parallel 8 -> 1: h200 75.8 %, a100-40gb 72.2 %, mi250x 70.8 %"],
             "falcon-7b": [
-                "SW205 has_fused_gqa False -> True: h200 67.0 %, a100-40gb 66.3 %, mi250x 48.8 %",
-                "SW305 tensor_parallel 8 -> 1: mi250x 18.5 %, h200 17.2 %, a100-40gb 17.0 %",
+                "SW205 has_fused_gqa False -> True: h200 66.9 %, a100-40gb 66.3 %, mi250x 48.8 %",
+                "SW305 tensor_parallel 8 -> 1: mi250x 18.5 %, h200 17.4 %, a100-40gb 17.0 %",
                 "SW302 num_attention_heads 71 -> 72: a100-40gb 0.3 %, h200 0.3 %, mi250x 0.3 %",
             ],
-            "llama-2-7b": ["SW305 tensor_parallel 8 -> 1: h200 63.8 %, a100-40gb 62.2 %, mi250x 54.0 %"],
-            "llama-3.1-8b": ["SW305 tensor_parallel 8 -> 1: h200 63.8 %, a100-40gb 61.7 %, mi250x 50.9 %"],
-            "mistral-7b": ["SW305 tensor_parallel 8 -> 1: h200 63.8 %, a100-40gb 61.7 %, mi250x 50.9 %"],
-            "mixtral-8x7b": ["SW305 tensor_parallel 8 -> 1: h200 58.4 %, mi250x 38.6 %, a100-40gb 32.1 %"],
+            "llama-2-7b": ["SW305 tensor_parallel 8 -> 1: h200 63.9 %, a100-40gb 62.2 %, mi250x 54.0 %"],
+            "llama-3.1-8b": ["SW305 tensor_parallel 8 -> 1: h200 64.0 %, a100-40gb 61.7 %, mi250x 50.9 %"],
+            "mistral-7b": ["SW305 tensor_parallel 8 -> 1: h200 64.0 %, a100-40gb 61.7 %, mi250x 50.9 %"],
+            "mixtral-8x7b": ["SW305 tensor_parallel 8 -> 1: h200 56.7 %, mi250x 38.6 %, a100-40gb 32.1 %"],
         }
     )

@@ -30,7 +30,7 @@ from .compare import Compared
 
 def compare_step(point: LayerPoint | ModelPoint, gpu: Gpu, library: str | None = None) -> Compared:
     """The prediction of a layer or a model."""
-    shape = _shape(point.model, point.changes, getattr(point, "source", "hf"), point.phase)
+    shape = _shape(point.model, point.changes, getattr(point, "source", "hf"), point.phase, has_dropout=_has_dropout(point))
     if isinstance(point, ModelPoint):
         shape = replace(shape, num_hidden_layers=point.num_layers) if point.num_layers else shape
         explanation = explain(shape, gpu, workload_of(point), library=library)
@@ -44,7 +44,7 @@ def compare_step(point: LayerPoint | ModelPoint, gpu: Gpu, library: str | None =
 
 def rest_s(point: LayerPoint, gpu: Gpu, library: str | None = None) -> float:
     """Seconds of what the model of a reference layer runs beside its layers: embedding, final norm, logits and, in training, the loss."""
-    shape = _shape(point.model, point.changes, point.source, point.phase)
+    shape = _shape(point.model, point.changes, point.source, point.phase, has_dropout=_has_dropout(point))
     explanation = explain(shape, gpu, workload_of(point), library=library)
     layers = {kind.name for kind in shape.layer_kinds}
     return sum(time.total_s for time in explanation.operators if time.operator.layer not in layers and time.operator.part != "optimizer")
@@ -97,13 +97,17 @@ def _compared(times: Sequence[OperatorTime], scale: float, explanation: Explanat
     )
 
 
+def _has_dropout(point: LayerPoint | ModelPoint) -> bool:
+    return isinstance(point, LayerPoint) and point.has_dropout
+
+
 @lru_cache(maxsize=256)
-def _shape(model: str, changes: str, source: str, phase: str) -> ModelShape:
-    """The shape that is built and run: dropout is on in training alone."""
+def _shape(model: str, changes: str, source: str, phase: str, *, has_dropout: bool) -> ModelShape:
+    """The shape that is built and run: dropout is on in training, or where the point has it."""
     if source == "hf":
         shape = shape_of(model, changes)
     else:
         from ..measure.reference import reference_shape
 
         shape = reference_shape(load_shape(model, **parse_changes(changes)))
-    return shape if phase == "train" else replace(shape, attention_dropout=0.0, hidden_dropout=0.0)
+    return shape if phase == "train" or has_dropout else replace(shape, attention_dropout=0.0, hidden_dropout=0.0)

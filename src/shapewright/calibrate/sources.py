@@ -43,7 +43,9 @@ OWN_FILES = "benchmarks/h200/gemm/random-[3-9].jsonl.gz"
 #: which they read 3 % short (docs/log.md): those of replays below this many seconds are left out.
 SPLIT_TILES, SPLIT_K, SHORT_REPLAY_S = 66, 2048, 1e-3
 #: Runs that are fitted too; random and repeated products (random*, repeatability*) stay unseen, to judge by.
-RUN_FILES = ("benchmarks/h200/misalignment*.jsonl*", "benchmarks/h200/products*.jsonl*")
+RUN_FILES = ("benchmarks/h200/misalignment*.jsonl*", "benchmarks/h200/products-[0-9]*.jsonl*")
+#: The repository's batched products as unfused attention has them.
+ATTENTION_FILES = ("benchmarks/h200/products-attention*.jsonl*",)
 #: Dtypes that a profile's menus are fitted to.
 FITTED_DTYPES = ("bf16", "fp16")
 
@@ -98,9 +100,9 @@ def own_rows() -> Products | None:
     return joined(parts) if parts else None
 
 
-def run_rows() -> Products | None:
+def run_rows(patterns: Sequence[str] = RUN_FILES) -> Products | None:
     """The eager 16-bit products of the repository's runs, where the package runs from a checkout that has them."""
-    files = [path for pattern in RUN_FILES for path in sorted(Path(__file__).parents[3].glob(pattern))]
+    files = [path for pattern in patterns for path in sorted(Path(__file__).parents[3].glob(pattern))]
     parts = [run_products(read_table(path)) for path in files]
     return joined(parts) if parts else None
 

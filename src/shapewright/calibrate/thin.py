@@ -14,17 +14,11 @@ from ..hardware.gpu import Gpu
 from ..predict.gemm import product_rates
 from .gemm import Rows
 from .products import Products, classes_of
+from .protocols import CLASSES
 from .scored import Array
 from .sources import SourceRows
 from .transfer import Sample, SharedFit, Values, fit_pooled, fit_protocol, fit_thin, protocol_values, start_values
 
-#: Classes that share a fit, under the name of the fit.
-CLASSES: Mapping[str, tuple[str, ...]] = {
-    "aligned": ("aligned_nt", "aligned_nn_tn"),
-    "batched": ("batched",),
-    "half": ("half",),
-    "odd": ("odd",),
-}
 #: Classes whose rows a thin fit of the aligned class takes too. AMD's kernels load element by element where they must: products of
 #: k = 9,375 or n = 158 take the time of their aligned neighbours, but for a factor by pattern that is fitted.
 JOINED: Mapping[str, tuple[str, ...]] = {"amd": ("aligned", "half", "odd"), "nvidia": ("aligned",)}

@@ -18,6 +18,7 @@ from ..errors import InputError, ShapewrightError, shown
 from ..hardware.gpu import Gpu
 from ..hardware.load import load_gpu
 from ..measure.executor import Summary, execute
+from ..measure.plan import Plan
 from ..measure.points import POINT_TYPES, TOGETHER, Point, key_of
 from ..measure.progress import ProgressLine
 from ..measure.run_lines import key_of_row
@@ -59,10 +60,10 @@ class Finished:
     summary: Summary
 
 
-def bench(points: Sequence[Point], flags: BenchFlags, *, name: str, timeout_s: float = 120.0, together: int = TOGETHER) -> int:
+def bench(points: Sequence[Point], flags: BenchFlags, *, name: str, plan: Plan | None = None, timeout_s: float = 120.0) -> int:
     """Measure, print the table or the document; 1 where no point could be measured."""
     known = named_gpu(flags)
-    done = measured(points, flags, name=name, timeout_s=timeout_s, together=together)
+    done = measured(points, flags, name=name, plan=plan, timeout_s=timeout_s)
     gpu, why = predicted_gpu(known, done.summary.environment)
     records = records_of(done.rows, gpu, why, flags.library)
     if flags.json:
@@ -81,8 +82,8 @@ def bench(points: Sequence[Point], flags: BenchFlags, *, name: str, timeout_s: f
     return 0 if any(row["status"] == "ok" for row in done.rows) else 1
 
 
-def measured(points: Sequence[Point], flags: BenchFlags, *, name: str, timeout_s: float = 120.0, together: int = TOGETHER) -> Finished:
-    """Run the points that the file lacks; what is kept, and how to go on, is said however it ends."""
+def measured(points: Sequence[Point], flags: BenchFlags, *, name: str, plan: Plan | None = None, timeout_s: float = 120.0) -> Finished:
+    """Run the points that the file lacks, as their plan has it; what is kept, and how to go on, is said however it ends."""
     if not points:
         raise InputError("there is no point to measure", hint="name at least one")
     path = _path(flags.out, name)
@@ -92,7 +93,7 @@ def measured(points: Sequence[Point], flags: BenchFlags, *, name: str, timeout_s
         try:
             summary = execute(
                 points, run, device=flags.device, timeout_s=flags.timeout or timeout_s, progress=None if line is None else line.show,
-                time_limit_s=flags.time_limit, retry_failed=flags.retry_failed, together=together,
+                time_limit_s=flags.time_limit, retry_failed=flags.retry_failed, **_turns(plan),
             )  # fmt: skip
         except KeyboardInterrupt:
             _close(line)
@@ -105,6 +106,11 @@ def measured(points: Sequence[Point], flags: BenchFlags, *, name: str, timeout_s
     if summary.num_skipped:
         print_notes([f"{summary.num_skipped} of {summary.num_points} points were in {path} already"])
     return Finished(path=path, rows=_rows(path, points, str(summary.environment.get("gpu", ""))), summary=summary)
+
+
+def _turns(plan: Plan | None) -> dict[str, Any]:
+    """How a plan wants its points run."""
+    return {"together": TOGETHER} if plan is None else {"together": plan.together, "rest_s": plan.rest_s, "warm_s": plan.warm_s}
 
 
 def named_gpu(flags: BenchFlags) -> Gpu | None:

@@ -25,4 +25,4 @@ def bench_sweep(
     """
     found = load_plan(Path(plan))
     name = found.name or Path(plan).stem
-    return bench(found.points, flags or BenchFlags(), name=name, timeout_s=found.timeout_s, together=found.together)
+    return bench(found.points, flags or BenchFlags(), name=name, timeout_s=found.timeout_s, plan=found)

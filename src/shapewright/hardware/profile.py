@@ -261,11 +261,14 @@ class CollectiveRate:
 class PowerDroop:
     """Slowing of kernels in a long run, which measurements of short bursts do not see: the card lowers its clock at its power limit.
 
-    A kernel that keeps a share u of the dense peak busy takes 1 + `slope` x max(0, u - `threshold`) times as long.
+    A kernel of F FLOPs that keeps a share u of the dense peak busy takes 1 + `slope` x max(0, u - `threshold`) /
+    (1 + `held_per_tflop` x F / 1e12) times as long: a burst of many FLOPs runs into the power limit by itself, and its measured time
+    holds part of the slowing already.
     """
 
     slope: float
     threshold: float
+    held_per_tflop: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

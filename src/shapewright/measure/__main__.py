@@ -101,6 +101,8 @@ def _measured(options: Options) -> int:
                 time_limit_s=options.time_limit_s,
                 retry_failed=options.retry_failed,
                 together=plan.together,
+                rest_s=plan.rest_s,
+                warm_s=plan.warm_s,
             )
         finally:
             line.close()

@@ -101,6 +101,8 @@ class Clock:
 
     def __init__(self, device: Device, protocol: Protocol | None = None) -> None:
         self.device, self.protocol = device, protocol or Protocol()
+        self.warm_s = 0.0
+        """Seconds of replays before those that count: in a long run the card's power limit has set in."""
         self._stream: Any = None
 
     def time(self, prepared: Prepared) -> Timing:
@@ -222,8 +224,9 @@ class Clock:
             if fitting > GROWTH * count:
                 graph, count = self._captured(prepared.calls, fitting), fitting
         run = _repeated(prepared.calls, count) if graph is None else graph.replay
-        times = self._event_times(run, self.protocol.num_warm_ups + self.protocol.num_replays)
-        return times[self.protocol.num_warm_ups :], count, "events" if graph is None else "graph"
+        warm_ups = self.protocol.num_warm_ups + int(self.warm_s / max(self._event_times(run, 1)[0], 1e-6) if self.warm_s else 0)
+        times = self._event_times(run, warm_ups + self.protocol.num_replays)
+        return times[warm_ups:], count, "events" if graph is None else "graph"
 
     def _event_times(self, run: Call, repeats: int) -> list[float]:
         """Seconds between neighbouring events with one `run` between them."""

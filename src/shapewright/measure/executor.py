@@ -68,17 +68,21 @@ def execute(
     time_limit_s: float | None = None,
     retry_failed: bool = False,
     together: int = TOGETHER,
+    rest_s: float = 0.0,
+    warm_s: float = 0.0,
     worker_command: Sequence[str] | None = None,
 ) -> Summary:
     """Measure `points` on `device` into `run`; `on_row` gets every row once it is on the disk.
 
     A point counts as finished whatever its row says; with `retry_failed` only where it is ok. `time_limit_s` (seconds since the call) ends
-    the sweep after the point at hand. Points of an interleaved kind run in turn, at most `together` at once.
+    the sweep after the point at hand. Points of an interleaved kind run in turn, at most `together` at once; the GPU is idle for
+    `rest_s` before every other one, which runs for `warm_s` before it is timed; the run's protocol says both.
     """
     points = list(dict.fromkeys(points))
     if not points:
         return Summary(num_points=0, num_skipped=0, counts={}, elapsed_s=0.0, is_complete=True, repaired=run.repaired)
-    limits = Limits(timeout_s=timeout_s, stop_at=None if time_limit_s is None else time.monotonic() + time_limit_s)
+    stop_at = None if time_limit_s is None else time.monotonic() + time_limit_s
+    limits = Limits(timeout_s=timeout_s, rest_s=rest_s, warm_s=warm_s, stop_at=stop_at)
     outbox, todo = Outbox(run, on_row, progress), points
     with Deferred() as signals:
         sweep = Sweep(worker_command or default_command(device), limits, signals, outbox)
@@ -88,7 +92,7 @@ def execute(
             todo = [point for point in points if not _is_done(run, (key_of(point), gpu), retry_failed)]
             outbox.expect(len(points), len(points) - len(todo))
             if todo and not sweep.is_over:
-                run.start(sweep.environment, sweep.protocol)
+                run.start(sweep.environment, {**sweep.protocol, "rest_s": rest_s, "warm_s": warm_s})
             for group in grouped(todo, together):
                 sweep.measure(group)
         finally:

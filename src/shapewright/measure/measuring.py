@@ -82,12 +82,14 @@ class Worker:
         if points and points[0].kind in INTERLEAVED:
             stopped = self._interleaved(points, deadline)
         else:
-            stopped = self._plain(points, deadline, bool(message.get("with_kernels")) and self.bench.device.is_gpu)
+            with_kernels = bool(message.get("with_kernels")) and self.bench.device.is_gpu
+            self.bench.clock.warm_s = message.get("warm_s", 0.0)
+            stopped = self._plain(points, deadline, with_kernels, rest_s=message.get("rest_s", 0.0))
         self._tidy()
         self.channel.send({"finished": message["group"], "stopped": stopped})
 
-    def _plain(self, points: Sequence[Point], deadline: float, with_kernels: bool) -> bool:
-        """Points one after the other; whether the time ran out before the last."""
+    def _plain(self, points: Sequence[Point], deadline: float, with_kernels: bool, *, rest_s: float) -> bool:
+        """Points one after the other, each after a rest; whether the time ran out before the last."""
         gc.disable()  # a collection amid a point would stop the host
         try:
             since = time.monotonic()
@@ -95,6 +97,7 @@ class Worker:
                 if time.monotonic() >= deadline:
                     return True
                 self.channel.send({"started": index})
+                time.sleep(rest_s)
                 columns, call = self._measured(point, with_kernels)
                 self.channel.send({"row": columns, "index": index})
                 if with_kernels and columns["status"] == "ok":

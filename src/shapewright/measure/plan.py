@@ -4,6 +4,8 @@
     seed = 7                                # of everything random
     timeout_s = 60                          # of one point
     together = 48                           # layers or models that take turns in one group (default 24), memory permitting
+    rest_s = 0.05                           # idle before each point, so that the card's power limit stays out of short bursts (default 0)
+    warm_s = 0.05                           # of its own calls before each point is timed, as in a long run at the power limit (default 0)
     shuffle = true                          # mixes the points of all blocks, so that a part of the run is a fair part
 
     [[points]]
@@ -14,12 +16,14 @@
     n = 1
     set = {n = "4 * k"}                     # fields computed from others, in this order
     where = ["m * n <= 2**30"]              # points that fail one are left out
+    columns = ["batch", "call"]             # fields that vary together: each of the `values` is one row of them
+    values = [[1, "mm"], [32, "bmm"]]
     sample = 100                            # that many random points of the block; needed where a field is drawn
     shuffle = true                          # mixes their order
 
-Lists and ranges make every combination, the last field fastest. A point that comes twice is measured once. The same file gives the same
-points in the same order everywhere. Errors are `InputError`s: `plan.toml: block 2: n is -3; expected ...`; more than 5,000,000 combinations
-are refused before any is made.
+Lists, ranges and rows make every combination, the last field fastest. A point that comes twice is measured once. The same file gives the
+same points in the same order everywhere. Errors are `InputError`s: `plan.toml: block 2: n is -3; expected ...`; more than 5,000,000
+combinations are refused before any is made.
 """
 
 from __future__ import annotations
@@ -43,20 +47,23 @@ MAX_POINTS = 5_000_000
 MAX_PLAN_BYTES = 16 * 2**20
 #: Draws that may fail a constraint, or repeat a point, for each one that is asked for.
 TRIES_A_POINT = 1000
-_TOP_KEYS = ("name", "seed", "timeout_s", "together", "shuffle", "points")
-_BLOCK_KEYS = ("kind", "set", "where", "sample", "shuffle")
+_TOP_KEYS = ("name", "seed", "timeout_s", "together", "rest_s", "warm_s", "shuffle", "points")
+_BLOCK_KEYS = ("kind", "columns", "values", "set", "where", "sample", "shuffle")
 
 Values = dict[str, Value]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What to measure. `timeout_s`: seconds that one point may take; `together`: points of an interleaved kind that take turns."""
+    """What to measure. `timeout_s`: seconds that one point may take; `together`: points of an interleaved kind that take turns;
+    `rest_s`: seconds of idleness before each plain point; `warm_s`: seconds of its own calls before it is timed."""
 
     name: str
     seed: int
     timeout_s: float
     together: int
+    rest_s: float
+    warm_s: float
     points: tuple[Point, ...]
 
 
@@ -66,6 +73,8 @@ class Block:
 
     kind: str
     fields: Mapping[str, Field]
+    rows: Sequence[Values]
+    """Values of the fields that vary together; one empty row where none do."""
     defaults: Values
     computed: Mapping[str, Expression]
     where: Sequence[Expression]
@@ -74,8 +83,8 @@ class Block:
 
     @property
     def num_combinations(self) -> int:
-        """Combinations of lists and ranges."""
-        return math.prod(1 if isinstance(each, Draw) else len(each) for each in self.fields.values())
+        """Combinations of lists, ranges and rows."""
+        return len(self.rows) * math.prod(1 if isinstance(each, Draw) else len(each) for each in self.fields.values())
 
     @property
     def is_random(self) -> bool:
@@ -116,8 +125,9 @@ def parse_plan(text: str, *, default_name: str = "plan") -> Plan:
     ordered = list(points)
     if _shuffle(given):
         random.Random(f"{seed}/order").shuffle(ordered)
-    timeout_s, together = _timeout(given.get("timeout_s", 120)), _together(given.get("together", TOGETHER))
-    return Plan(name=name, seed=seed, timeout_s=timeout_s, together=together, points=tuple(ordered))
+    timeout_s, together = _seconds("timeout_s", given.get("timeout_s", 120)), _together(given.get("together", TOGETHER))
+    rest_s, warm_s = (_seconds(key, given.get(key, 0), may_be_zero=True) for key in ("rest_s", "warm_s"))
+    return Plan(name=name, seed=seed, timeout_s=timeout_s, together=together, rest_s=rest_s, warm_s=warm_s, points=tuple(ordered))
 
 
 def _text(path: Path) -> str:
@@ -143,9 +153,10 @@ def _seed(value: Any) -> int:
     return value
 
 
-def _timeout(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise InputError(f"timeout_s is {shown(value)}", hint="expected seconds above 0")
+def _seconds(name: str, value: Any, *, may_be_zero: bool = False) -> float:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not 0 <= value < math.inf or (value == 0 and not may_be_zero):
+        raise InputError(f"{name} is {shown(value)}", hint=f"expected seconds {'from 0 on' if may_be_zero else 'above 0'}")
     return float(value)
 
 
@@ -198,6 +209,7 @@ def _block(given: Any) -> Block:
     block = Block(
         kind=kind,
         fields={name: field_of(name, value) for name, value in given.items() if name in known},
+        rows=_rows(given, known),
         defaults={name: each.default for name, each in known.items() if each.default is not MISSING},
         computed=computed,
         where=[Expression(text) for text in (where if isinstance(where, list) else [where])],
@@ -208,6 +220,26 @@ def _block(given: Any) -> Block:
         drawn = next(name for name, each in block.fields.items() if isinstance(each, Draw))
         raise InputError(f"{drawn} is drawn at random, but sample is missing", hint="say how many points: sample = 100", field="sample")
     return block
+
+
+def _rows(given: Mapping[str, Any], known: Mapping[str, Any]) -> Sequence[Values]:
+    """The values of each row by the names of the columns."""
+    columns, rows = given.get("columns"), given.get("values")
+    if columns is None and rows is None:
+        return [{}]
+    if not isinstance(columns, list) or not columns or not all(isinstance(name, str) for name in columns):
+        raise InputError(f"columns is {shown(columns)}", hint='expected names of fields, such as ["n", "k"]', field="columns")
+    for name in columns:
+        if name not in known:
+            raise unknown_name("column", name, known, field="columns")
+        if name in given or columns.count(name) > 1:
+            raise InputError(f"{name} is given twice", hint="a field stands alone or is a column", field="columns")
+    if not isinstance(rows, list) or not rows:
+        raise InputError(f"values is {shown(rows)}", hint="expected a list of rows, a value for each column", field="values")
+    for row in rows:
+        if not isinstance(row, list) or len(row) != len(columns) or any(isinstance(value, list | dict) for value in row):
+            raise InputError(f"row {shown(row)} does not fit the columns", hint=f"expected {len(columns)} plain values", field="values")
+    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def _table(given: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -248,8 +280,9 @@ def _points(block: Block, source: random.Random) -> Sequence[Point]:
 
 def _all(block: Block) -> Iterator[Point]:
     names = list(block.fields)
-    for values in itertools.product(*(each for each in block.fields.values() if not isinstance(each, Draw))):
-        point = _point(block, dict(zip(names, values, strict=True)))
+    fields = [each for each in block.fields.values() if not isinstance(each, Draw)]
+    for row, values in itertools.product(block.rows, itertools.product(*fields)):
+        point = _point(block, {**dict(zip(names, values, strict=True)), **row})
         if point is not None:
             yield point
 
@@ -260,6 +293,8 @@ def _drawn(block: Block, count: int, source: random.Random) -> list[Point]:
     misses = 0
     while len(found) < count:
         values = {name: each.value(source) if isinstance(each, Draw) else source.choice(each) for name, each in block.fields.items()}
+        if any(block.rows):
+            values |= source.choice(block.rows)
         point = _point(block, values)
         if point is not None and point not in found:
             found[point] = None

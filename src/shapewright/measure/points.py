@@ -163,7 +163,7 @@ class LayerPoint(Point):
     micro_batch: int = 4
     sequence: int = 2048
     dtype: str = "bf16"
-    attention: Literal["sdpa", "eager"] = "sdpa"
+    attention: Literal["sdpa", "eager", "unfused"] = "sdpa"
     runtime: Runtime = "eager"
     deep: int = 6
     shallow: int = 2
@@ -171,8 +171,13 @@ class LayerPoint(Point):
     is_profiled: bool = True
     vocab_size: int = 256
     """Rows of embedding and logits: few, so that they do not drown the layer; 0: the model's own, where `rest_s` of the row is wanted."""
+    has_dropout: bool = False
+    """Whether a forward pass drops out as the model trains; training always does."""
 
     def check(self) -> None:
+        if self.attention == "unfused" and (self.source == "hf" or self.phase == "train"):
+            what = "unfused attention is the reference layers', forward"
+            raise InputError(what, hint="use source reference and phase forward, or attention eager", field="attention")
         if self.deep <= self.shallow:
             raise InputError(f"deep {self.deep} is not more than shallow {self.shallow}", field="deep")
 

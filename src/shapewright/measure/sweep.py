@@ -31,10 +31,12 @@ MAX_DEATHS = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """`timeout_s` of a point; `stop_at`: when the sweep shall end (monotonic seconds)."""
+    """`timeout_s` of a point; `stop_at`: when the sweep shall end (monotonic seconds); `rest_s` and `warm_s` before each plain point."""
 
     timeout_s: float
     stop_at: float | None
+    rest_s: float = 0.0
+    warm_s: float = 0.0
 
     @property
     def left_s(self) -> float | None:
@@ -123,7 +125,7 @@ class Sweep:
         attempt.since = time.monotonic()
         self._num_groups += 1
         message = {"group": self._num_groups, "points": [settings_of(point) for point in points], "with_kernels": True}
-        self._worker.send(message | {"time_left_s": self._limits.left_s})
+        self._worker.send(message | {"time_left_s": self._limits.left_s, "rest_s": self._limits.rest_s, "warm_s": self._limits.warm_s})
         while not attempt.end and not self._must_stop():
             messages = self._worker.messages(TICK_S)
             for each in messages:

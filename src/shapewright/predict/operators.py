@@ -60,7 +60,7 @@ class Machine:
             return 1.0
         power = self.profile.power
         busy = flops / (time_s * self.gpu.peak_flops_per_s(dtype))
-        return 1 + power.slope * np.maximum(0.0, busy - power.threshold)
+        return 1 + power.slope * np.maximum(0.0, busy - power.threshold) / (1 + power.held_per_tflop * flops / 1e12)
 
     def sustained(self, burst: Estimate, flops: float, dtype: str) -> Estimate:
         """`burst` as it is amid a step.

@@ -296,3 +296,11 @@ def test_a_runner_that_raises_fails_only_the_point_that_raises_alone(worker: Wor
 def test_errors_are_one_line() -> None:
     assert one_line(ValueError("a\n  b")) == "ValueError: a b"
     assert one_line(InputError("a", hint="b")) == "a; b"
+
+
+def test_the_card_rests_before_every_point(worker: Worker, sent: Sent, monkeypatch: pytest.MonkeyPatch) -> None:
+    rests: list[float] = []
+    monkeypatch.setattr(measuring.time, "sleep", rests.append)
+    ask(worker, gemms(8, 16), rest_s=0.05)
+    ask(worker, gemms(8))
+    assert rests == [0.05, 0.05, 0.0]

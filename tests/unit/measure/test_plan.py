@@ -216,3 +216,40 @@ def test_a_plan_mixes_the_points_of_all_its_blocks() -> None:
     assert parse_plan("shuffle = true\n" + blocks).points == mixed.points
     with pytest.raises(InputError, match="shuffle is 1"):
         parse_plan("shuffle = 1\n" + blocks)
+
+
+def test_rows_give_fields_that_vary_together() -> None:
+    plan = parse_plan('[[points]]\nkind = "gemm"\ncolumns = ["n", "k"]\nvalues = [[8, 16], [24, 32]]\nm = [1, 2]')
+    assert [(point.m, point.n, point.k) for point in plan.points] == [(1, 8, 16), (2, 8, 16), (1, 24, 32), (2, 24, 32)]  # pyright: ignore
+
+
+@pytest.mark.parametrize(
+    ("lines", "what"),
+    [
+        ('columns = ["n"]\nvalues = [[8, 9]]', "does not fit"),
+        ('columns = ["n"]', "values is None"),
+        ('values = [[8]]', "columns is None"),
+        ('columns = ["nn"]\nvalues = [[8]]', "column"),
+        ('columns = ["m"]\nvalues = [[8]]', "given twice"),
+        ('columns = ["n", "n"]\nvalues = [[8, 8]]', "given twice"),
+    ],
+)  # fmt: skip
+def test_rows_that_do_not_fit_are_refused(lines: str, what: str) -> None:
+    with pytest.raises(InputError, match=what):
+        parse_plan(f'[[points]]\nkind = "gemm"\nm = 1\nk = 8\n{lines}')
+
+
+def test_rows_are_drawn_from_where_a_field_is_random() -> None:
+    text = '[[points]]\nkind = "gemm"\nsample = 20\nm = {uniform = [1, 999]}\ncolumns = ["n", "k"]\nvalues = [[8, 16], [24, 32]]'
+    assert {(point.n, point.k) for point in parse_plan(text).points} == {(8, 16), (24, 32)}  # pyright: ignore
+
+
+@pytest.mark.parametrize(("said", "rest_s"), [("", 0.0), ("rest_s = 0.05\n", 0.05), ("rest_s = 0\n", 0.0)])
+def test_a_plan_may_let_the_card_rest(said: str, rest_s: float) -> None:
+    assert parse_plan(f'{said}[[points]]\nkind = "gemm"\nm = 1\nn = 1\nk = 1').rest_s == rest_s
+
+
+@pytest.mark.parametrize("said", ["-1", '"a"', "inf", "true"])
+def test_a_rest_is_a_number_of_seconds(said: str) -> None:
+    with pytest.raises(InputError, match="rest_s"):
+        parse_plan(f'rest_s = {said}\n[[points]]\nkind = "gemm"\nm = 1\nn = 1\nk = 1')

@@ -148,3 +148,30 @@ def test_no_token_sees_those_after_it() -> None:
 def test_slopes_of_a_number_that_is_no_power_of_two() -> None:
     assert alibi_slopes(4) == [2.0**-2, 2.0**-4, 2.0**-6, 2.0**-8]
     assert alibi_slopes(6) == [2.0**-2, 2.0**-4, 2.0**-6, 2.0**-8, 2.0**-1, 2.0**-3]
+
+
+@pytest.mark.parametrize("model", ["gpt3-2.7b", "llama-2-7b", "pythia-410m"])
+def test_unfused_attention_gives_what_eager_attention_gives(model: str) -> None:
+    groups = 2 if model == "llama-2-7b" else 6
+    shape = load_shape(
+        model, hidden_size=48, num_attention_heads=6, num_key_value_heads=groups, head_dim=8, intermediate_size=64, num_hidden_layers=2,
+        vocab_size=50,
+    )  # fmt: skip
+    ids = torch.randint(0, 50, (2, 9))
+    eager, unfused = (build_reference(shape, CPU, dtype="fp32", attention=attention) for attention in ("eager", "unfused"))
+    unfused.load_state_dict(eager.state_dict())
+    with torch.no_grad():
+        torch.testing.assert_close(unfused(ids).logits, eager(ids).logits, rtol=1e-4, atol=1e-5)
+
+
+def test_unfused_attention_is_forward_alone_and_takes_no_bias() -> None:
+    ids = torch.randint(0, 50, (1, 4))
+    small = {"hidden_size": 48, "num_attention_heads": 6, "num_key_value_heads": 6, "intermediate_size": 64, "num_hidden_layers": 1}
+    model = build_reference(load_shape("gpt3-2.7b", **small, vocab_size=50), CPU, dtype="fp32", attention="unfused")
+    with pytest.raises(InputError, match="backward"):
+        model(ids)
+    alibi = build_reference(
+        load_shape("gpt3-2.7b", **small, vocab_size=50, position_embedding="alibi"), CPU, dtype="fp32", attention="unfused"
+    )
+    with torch.no_grad(), pytest.raises(InputError, match="bias"):
+        alibi(ids)

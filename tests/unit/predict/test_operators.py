@@ -75,7 +75,9 @@ def test_the_droop_grows_from_its_threshold() -> None:
         burst_s = estimate.time_s - (part.time_s if part else 0)
         flops = work.executed_flops if isinstance(work, FlashAttention) else work.flops
         busy = flops / (burst_s * h200.gpu.flops_per_s["bf16"])
-        assert estimate.time_s / burst_s == pytest.approx(1 + power.slope * max(0, busy - power.threshold))
+        assert estimate.time_s / burst_s == pytest.approx(
+            1 + power.slope * max(0, busy - power.threshold) / (1 + power.held_per_tflop * flops / 1e12)
+        )
 
 
 @pytest.mark.parametrize("gpu", ["a100-40gb", "a100-80gb", "v100", "mi250x"])

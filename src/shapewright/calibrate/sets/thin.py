@@ -17,14 +17,13 @@ from ...hardware.load import load_gpu
 from ...predict.profiles import load_profile
 from ..gemm import is_held_out
 from ..products import classes_of, predicted
+from ..protocols import CLASSES, ELEMENT_BYTES, protocol_of
 from ..scored import Array, ScoredSet
 from ..sources import SourceRows, source_rows
-from ..thin import CLASSES
 
 SPLIT = "by a hash of (n, k): 30 % of the pairs are kept out of the fit"
 #: GPU -> goal for the mean error, percent; none is set for the MI300X.
 GOALS: dict[str, float | None] = {"v100-16gb": 8.0, "mi210": 8.0, "mi250x": 8.0, "mi300x": None}
-ELEMENT_BYTES = 2
 
 
 def load(folder: Path) -> tuple[ScoredSet, ...]:
@@ -53,14 +52,7 @@ def mapped_rows(rows: SourceRows) -> MappedRows:
     """The predictor in force, and the protocol that the GPU's profile keeps for the source."""
     answer = predicted(rows.products, rows.gpu)
     classes, _ = classes_of(rows.products, ELEMENT_BYTES)
-    pace, offset = np.ones(len(classes)), np.zeros(len(classes))
-    kept = load_profile(rows.gpu).accuracy
-    for inner in CLASSES.values():
-        # A class without a fit of its own was timed as aligned products were.
-        protocols = (kept.get(inner[-1]) or kept.get(CLASSES["aligned"][-1], {})).get("protocols", {})
-        inside = np.isin(classes, inner)
-        pace[inside] = protocols.get(f"pace:{rows.source}/{rows.gpu.name}", 1.0)
-        offset[inside] = protocols.get(f"offset:{rows.source}", 0.0)
+    pace, offset = protocol_of(rows.products, rows.gpu, rows.source)
     time_s = pace * answer.time_s + offset
     # The interval holds the scatter of what was timed: it widens with the whole of it.
     low, high = answer.low_s / answer.time_s, answer.high_s / answer.time_s

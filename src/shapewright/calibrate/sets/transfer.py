@@ -19,9 +19,10 @@ from ...hardware.load import load_gpu
 from ...hardware.profile import SPREAD_EDGES_S, Spread
 from ...predict.profiles import generic_profile
 from ..gemm import is_held_out
+from ..protocols import CLASSES
 from ..scored import Array, ScoredSet
 from ..sources import source_rows
-from ..thin import CLASSES, LEFT_OUT, class_samples
+from ..thin import LEFT_OUT, class_samples
 from ..transfer import Sample, SharedFit, family, fit_from_json
 
 SPLIT = "no row of the GPU is fitted; scored are the 30 % of the pairs (n, k) that are held out everywhere"

@@ -1,7 +1,8 @@
 """Transformer layers in plain PyTorch, driven by a `ModelShape`: what a layer costs without transformers.
 
 GPT-NeoX's kind (LayerNorm, plain MLP, sequential or parallel residuals, learned, rotary, ALiBi or no positions) and Llama's (RMSNorm,
-gated MLP, grouped queries), attention by `scaled_dot_product_attention` (sdpa) or by separate kernels (eager). `reference_shape` says
+gated MLP, grouped queries), attention by `scaled_dot_product_attention` (sdpa), by a kernel an operation (eager), or by two products
+and one kernel of mask and softmax between them (unfused; forward). `reference_shape` says
 whether a shape is covered; `build_reference` makes the model. The modules below import torch at their top and are imported only here,
 when a model is built.
 

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ...errors import InputError
 from ...shape import ModelShape
 from .positions import rotated
+from .softmax import causal_softmax_
 
 NORM_EPSILON = 1e-5
 
@@ -84,7 +86,7 @@ class Attention(nn.Module):
 
     def __init__(self, shape: ModelShape, *, attention: str) -> None:
         super().__init__()
-        self.shape, self.is_eager = shape, attention == "eager"
+        self.shape, self.kernels = shape, attention
         self.sizes = (shape.q_size, shape.kv_size, shape.kv_size)
         widths = (sum(self.sizes),) if shape.is_qkv_fused else self.sizes
         self.qkv = nn.ModuleList(linear_of(shape, shape.hidden_size, width, bias=shape.has_qkv_bias) for width in widths)
@@ -96,7 +98,7 @@ class Attention(nn.Module):
         if positions.cos is not None and positions.sin is not None:
             q_BHSD = rotated(q_BHSD, positions.cos, positions.sin)
             k_BGSD = rotated(k_BGSD, positions.cos, positions.sin)
-        attend = self._unfused if self.is_eager else self._fused
+        attend = {"sdpa": self._fused, "eager": self._separate, "unfused": self._unfused}[self.kernels]
         y_BHSD = attend(q_BHSD, k_BGSD, v_BGSD, positions.bias)
         return self.output(y_BHSD.transpose(1, 2).flatten(2))
 
@@ -110,14 +112,32 @@ class Attention(nn.Module):
             q_BHSD, k_BGSD, v_BGSD, attn_mask=bias_BHSS, dropout_p=self._dropout, is_causal=bias_BHSS is None, enable_gqa=is_grouped
         )  # fmt: skip
 
-    def _unfused(self, q_BHSD: Tensor, k_BGSD: Tensor, v_BGSD: Tensor, bias_BHSS: Tensor | None) -> Tensor:
+    def _separate(self, q_BHSD: Tensor, k_BGSD: Tensor, v_BGSD: Tensor, bias_BHSS: Tensor | None) -> Tensor:
+        """Every operation its own kernel, as transformers' eager attention has them."""
         assert bias_BHSS is not None  # the model gives the causal mask to eager layers
-        repeats = q_BHSD.shape[1] // k_BGSD.shape[1]
-        if repeats > 1:
-            k_BGSD, v_BGSD = k_BGSD.repeat_interleave(repeats, dim=1), v_BGSD.repeat_interleave(repeats, dim=1)
+        k_BGSD, v_BGSD = _repeated(q_BHSD, k_BGSD, v_BGSD)
         scores_BHSS = q_BHSD @ k_BGSD.transpose(2, 3) * q_BHSD.shape[-1] ** -0.5 + bias_BHSS
         weights_BHSS = scores_BHSS.softmax(-1, dtype=torch.promote_types(scores_BHSS.dtype, torch.float32)).to(q_BHSD.dtype)
         return functional.dropout(weights_BHSS, self._dropout, self.training) @ v_BGSD
+
+    def _unfused(self, q_BHSD: Tensor, k_BGSD: Tensor, v_BGSD: Tensor, bias_BHSS: Tensor | None) -> Tensor:
+        """Two products, the first with the scale, and one kernel of mask and softmax between them, as Megatron-LM runs them; forward."""
+        if bias_BHSS is not None or torch.is_grad_enabled():
+            raise InputError("unfused reference attention has no bias on its scores and no backward pass", hint="use attention eager")
+        k_BGSD, v_BGSD = _repeated(q_BHSD, k_BGSD, v_BGSD)
+        q_NSD, k_NSD, v_NSD = (each.flatten(0, 1) for each in (q_BHSD, k_BGSD, v_BGSD))
+        empty_NSS = q_NSD.new_empty(1, 1, 1)
+        scores_NSS = torch.baddbmm(empty_NSS, q_NSD, k_NSD.transpose(1, 2), beta=0.0, alpha=q_NSD.shape[-1] ** -0.5)
+        weights_NSS = functional.dropout(causal_softmax_(scores_NSS), self._dropout, self.training)
+        return torch.bmm(weights_NSS, v_NSD).unflatten(0, q_BHSD.shape[:2])
+
+
+def _repeated(q_BHSD: Tensor, k_BGSD: Tensor, v_BGSD: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values once for each query head."""
+    repeats = q_BHSD.shape[1] // k_BGSD.shape[1]
+    if repeats == 1:
+        return k_BGSD, v_BGSD
+    return k_BGSD.repeat_interleave(repeats, dim=1), v_BGSD.repeat_interleave(repeats, dim=1)
 
 
 class Mlp(nn.Module):

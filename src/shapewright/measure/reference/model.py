@@ -27,7 +27,7 @@ class Output(NamedTuple):
 
 
 class ReferenceModel(nn.Module):
-    """The model of a shape that `reference_shape` accepts; `attention` sdpa or eager."""
+    """The model of a shape that `reference_shape` accepts; `attention` sdpa, eager or unfused."""
 
     def __init__(self, shape: ModelShape, *, attention: str) -> None:
         super().__init__()

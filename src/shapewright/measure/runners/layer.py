@@ -2,10 +2,11 @@
 the layers between. Eager or compiled, bf16 by default, no cache, a vocabulary of 256 so that the head does not drown the layer; with the
 model's own vocabulary `rest_s` of the row is what the model takes beside its layers: embedding, head and loss.
 
-forward: evaluation mode without gradients. train: training mode (dropout where the model has it), loss and backward pass; gradients are
-dropped after each step and no optimizer runs. Every round gives one difference; a row keeps their median and quantiles, `spread_percent`
-(largest less smallest over the median), both models' times, `num_launches` and `kernel_s` of one layer (the sum of its kernels) and
-`is_host_bound` where the wall time exceeds the kernels' by more than a tenth. Seconds; sizes in bytes.
+forward: evaluation mode without gradients, or with the dropout of training (`has_dropout`). train: training mode (dropout where the model
+has it), loss and backward pass; gradients are dropped after each step and no optimizer runs. Every round gives one difference; a row keeps
+their median and quantiles, `spread_percent` (largest less smallest over the median), both models' times, `num_launches` and `kernel_s` of
+one layer (the sum of its kernels) and `is_host_bound` where the wall time exceeds the kernels' by more than a tenth. Seconds; sizes in
+bytes.
 
 Errors: `InputError` for a model that cannot be built or whose difference drowns in noise, memory errors of the device.
 """
@@ -98,7 +99,7 @@ def _step(model: Any, run: Any, point: LayerPoint, vocab_size: int, bench: Bench
     ids_BS = torch.randint(0, vocab_size, (point.micro_batch, point.sequence), device=bench.device.name)
     named = {"input_ids": ids_BS} | ({"use_cache": False} if _takes_cache(model) else {})
     if point.phase == "forward":
-        step = without_gradients(model, lambda: run(**named))
+        step = without_gradients(model, lambda: run(**named), has_dropout=point.has_dropout)
     else:
         step = training_step(model, lambda: run(**named, labels=ids_BS).loss)
     return with_precision(step, point.dtype)

@@ -21,13 +21,13 @@ _SAVED_HIDDEN, _SAVED_INNER, _SAVED_SCORES = 12, 4, 4
 HOST_SHARE = 0.1
 
 
-def without_gradients(model: Any, forward: Call) -> Call:
-    """One forward pass in evaluation mode."""
+def without_gradients(model: Any, forward: Call, *, has_dropout: bool = False) -> Call:
+    """One forward pass in evaluation mode, or with the dropout of training."""
     import torch
 
     def step() -> None:
-        if model.training:
-            model.eval()
+        if model.training != has_dropout:
+            model.train(has_dropout)
         with torch.no_grad():
             forward()
 
@@ -66,7 +66,7 @@ def step_bytes(shape: ModelShape, point: LayerPoint | ModelPoint, *, is_train: b
     width = _SAVED_HIDDEN * shape.hidden_size + _SAVED_INNER * shape.intermediate_size + 2 * (shape.q_size + shape.kv_size)
     if shape.moe:
         width += _SAVED_INNER * shape.moe.moe_intermediate_size * shape.moe.num_experts_per_tok
-    scores = _SAVED_SCORES * shape.num_attention_heads * point.sequence if point.attention == "eager" else 0
+    scores = _SAVED_SCORES * shape.num_attention_heads * point.sequence if point.attention != "sdpa" else 0
     layer_bytes = tokens * (width + scores) * element_bytes
     logits_bytes = tokens * shape.vocab_size * (element_bytes + (8 if is_train else 0))
     return layer_bytes * (shape.num_hidden_layers if is_train else 1) + logits_bytes + is_train * shape.num_params * element_bytes
