@@ -12,7 +12,7 @@ BAD = [
     (("explain", "gpt2", "--gpu", "a100-40"), "unknown GPU 'a100-40'; did you mean a100-40gb"),
     ((*EXPLAIN, "--node", "dgx-h10"), "unknown node 'dgx-h10'; did you mean dgx-h100"),
     ((*EXPLAIN, "--library", "cuda99"), "cuda99"),
-    (("explane", "gpt2"), "unknown command 'explane'; did you mean explain?"),
+    (("explane", "gpt2"), "unknown command 'explane'; did you mean explain"),
     (("predict", "gem"), "unknown command 'gem'; did you mean gemm?"),
     (("models", "lama-2-7b"), "unknown model 'lama-2-7b'; did you mean llama-2-7b"),
     (("gpus", "h20"), "unknown GPU or node 'h20'; did you mean h200"),

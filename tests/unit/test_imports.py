@@ -57,3 +57,26 @@ def test_the_public_face_is_complete() -> None:
 def test_an_unknown_attribute_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'explane'"):
         shapewright.explane  # noqa: B018
+
+
+def test_figures_and_claims_need_no_framework() -> None:
+    loaded = modules_after(
+        "from shapewright.paper.evidence import Evidence\nfrom shapewright.paper.judging import judge_claims\n"
+        "from shapewright.paper.times import Predicted\nfrom shapewright.hardware.load import load_gpu\n"
+        "judge_claims(Evidence(times=Predicted(gpu=load_gpu('h200'))))"
+    )
+    assert "shapewright.paper.judges.rules" in loaded
+    assert loaded & set(HEAVY) == set()
+
+
+def test_the_papers_commands_need_no_extra(tmp_path: Path) -> None:
+    """Neither help, nor figures with an authors' log beside them, nor claims nor tables load scipy or a charting library."""
+    log = "gpu,sweep,op,batch,m,n,k,tflops\na100,m_sweep,gemm,1,1024,1024,4096,50.0\n"
+    (tmp_path / "gemm.csv").write_text(log, encoding="utf-8")
+    commands = (
+        ["figure", "--help"], ["figure", "5a", "--gpu", "a100-40gb", "--logs", str(tmp_path)],
+        ["claims", "14", "--gpu", "h200"], ["table", "II"],
+    )  # fmt: skip
+    loaded = modules_after("from shapewright.cli import main\n" + "\n".join(f"assert main(['paper', *{each}]) == 0" for each in commands))
+    assert "shapewright.paper.logs" in loaded
+    assert loaded & {"torch", "triton", "transformers", "scipy", "pandas", "pyarrow", "duckdb", "altair", "vl_convert"} == set()

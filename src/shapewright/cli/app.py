@@ -25,6 +25,12 @@ no point could be measured.
 Try: shapewright bench gemm 8192 10922,11008 4096
 """
 
+PAPER_HELP = """Figures, claims and tables of "The Case for Co-Designing Model Architectures with Hardware" (Anthony et al. 2024),
+predicted on any GPU, measured on the one at hand, and judged.
+
+Try: shapewright paper figure 7a --gpu a100-40gb
+"""
+
 
 def build_app(asked: Collection[str] = ()) -> App:
     """All commands, none of them imported yet; a command in `asked` shows the help of its own docstring instead of the list's one line."""
@@ -52,6 +58,16 @@ def build_app(asked: Collection[str] = ()) -> App:
     predict.command("shapewright.cli.predict_gemm:predict_gemm", name="gemm", help="Predict every product of a CSV file.")
     app.command(predict)
     app.command(_bench_app(asked))
+    app.command(_paper_app(asked))
+    return app
+
+
+def _paper_app(asked: Collection[str]) -> App:
+    """The paper's figures, claims and tables."""
+    app = App(name="paper", help=_paragraphs(PAPER_HELP))
+    _add(app, "shapewright.cli.paper_figure:paper_figure", "figure", "Predict, measure, draw and compare figures; list them.", asked)
+    _add(app, "shapewright.cli.paper_claims:paper_claims", "claims", "Judge what the paper says on a GPU.", asked)
+    _add(app, "shapewright.cli.paper_table:paper_table", "table", "Print Table I, II or III.", asked)
     return app
 
 

@@ -1,0 +1,1 @@
+"""Judges of the paper's claims: `claim_<id>(evidence) -> Verdict`, by part of the paper."""

@@ -1,0 +1,44 @@
+"""Rows of runs as times: whose they are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from shapewright.hardware.load import load_gpu
+from shapewright.measure.points import GemmPoint
+from shapewright.paper import times
+from shapewright.paper.times import measured_times
+
+POINTS = [GemmPoint(m=64, n=64, k=8 * size, dtype="fp16") for size in range(1, 41)]
+
+
+def run_file(folder: Path, gpu: str) -> Path:
+    """A run of every point on a GPU that its driver calls `gpu`; each takes 1 us."""
+    rows = [{"kind": "gemm", "m": 64, "n": 64, "k": each.k, "dtype": "fp16", "status": "ok", "time_s": 1e-6} for each in POINTS]
+    path = folder / f"{gpu.replace(' ', '-')}.jsonl"
+    path.write_text("\n".join(map(json.dumps, [{"environment": {"gpu": gpu}, "schema_version": 1}, *rows])) + "\n", encoding="utf-8")
+    return path
+
+
+def test_rows_are_those_of_the_gpu_asked_about(tmp_path: Path) -> None:
+    paths = [run_file(tmp_path, "NVIDIA H200"), run_file(tmp_path, "NVIDIA A100-SXM4-80GB")]
+    found = measured_times(paths, load_gpu("h200"))
+    assert len(found.rows) == len(POINTS) and [each["gpu"] for each in found.environments] == ["NVIDIA H200"]
+    assert [each.time_s if each else None for each in found.of(POINTS)] == [1e-6] * len(POINTS)
+    assert not measured_times(paths, load_gpu("v100-16gb")).rows
+
+
+def test_the_catalogue_is_asked_once_a_name_and_not_once_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    look_up = times.catalogued
+
+    def counted(name: str):
+        asked.append(name)
+        return look_up(name)
+
+    monkeypatch.setattr(times, "catalogued", counted)
+    measured_times([run_file(tmp_path, "NVIDIA H200")], load_gpu("h200"))
+    assert asked == ["NVIDIA H200"]
