@@ -38,3 +38,9 @@ def test_the_plan_of_the_readme_is_one(tmp_path) -> None:
     path.write_text(README.split("```toml\n")[1].split("```")[0])
     points = load_plan(path).points
     assert len(points) == 2 * len(range(10880, 11009, 2)) and {point.kind for point in points} == {"gemm"}
+
+
+def test_paper_commands_of_the_readme_are_accepted(cli) -> None:
+    examples = [line.split("#")[0].split() for line in README.splitlines() if line.startswith("shapewright paper ")]
+    printed = [words[1:] for words in examples if "-o" not in words]
+    assert len(printed) == 2 and [cli(*words).code for words in printed] == [0, 0]
