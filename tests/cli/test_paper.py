@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from importlib.resources import files
 from pathlib import Path
@@ -189,6 +190,19 @@ def test_without_a_gpu_nothing_is_measured(cli, h200_here: Path, monkeypatch: py
     assert not h200_here.exists()
 
 
+def test_points_are_measured_in_long_runs(cli, h200_here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+    run = bench_module.execute
+
+    def watched(*points: Any, **options: Any) -> Any:
+        asked.append(options)
+        return run(*points, **options)
+
+    monkeypatch.setattr(bench_module, "execute", watched)
+    assert cli("paper", "figure", "5a", "--measured").code == 0
+    assert [(each["warm_s"], each["rest_s"]) for each in asked] == [(0.05, 0.0)]
+
+
 def test_an_interruption_says_how_to_go_on(cli, h200_here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(points: Any, run: Any, **_: Any) -> None:
         run.start(ENVIRONMENT)
@@ -293,6 +307,12 @@ def test_what_the_tables_say(cli) -> None:
         ("figure 1 --gpu h200 --rows", "--rows needs a value"),
         ("figure --gpu h200", "no figure is named; name some"),
         ("figure , --gpu h200", "no figure is named"),
+        ("figure -o figures", "no figure is named"),
+        ("figure --logs tests", "no figure is named"),
+        ("figure --dtype bf16", "no figure is named"),
+        ("figure 0 --gpu h200", "unknown figure '0'; did you mean"),
+        ("figure 48-60 --gpu h200", "there is no figure 48-60; `shapewright paper figure` lists them"),
+        ("figure 9-8 --gpu h200", "there is no figure 9-8"),
         ("figure 1 --gpu h200 --form bmp -o .", "--form: unknown form 'bmp'; known: csv, html, png, svg"),
         ("figure 1 --gpu h200 --form svg", "--form is given without -o"),
         ("figure 1 --gpu h200 --force", "--force is given without -o"),
@@ -310,6 +330,7 @@ def test_what_the_tables_say(cli) -> None:
         ("figure 1 --gpu h200 --out run.jsonl", "--out is given without --measured"),
         ("figure 1 --gpu h200 --retry-failed", "--retry-failed is given without --measured"),
         ("claims", "--gpu is missing"),
+        ("claims , --gpu h200", "no claim is named; name some, such as 43"),
         ("claims x --gpu h200", "claim is 'x'; expected a number such as 43"),
         ("claims 200-300 --gpu h200", "there is no claim 200-300; they are 1 to 103"),
         ("claims --gpu h200 --verdict maybe", "--verdict: unknown verdict 'maybe'; known: agrees"),
@@ -338,4 +359,42 @@ def test_a_gpu_without_the_papers_format_is_refused(cli, tmp_path: Path) -> None
     own.write_text("\n".join(lines) + "\n", encoding="utf-8")
     for command in (("figure", "1"), ("claims",)):
         answer = cli("paper", *command, "--gpu", str(own))
-        assert answer.code == 2 and "--dtype: mine has no fp16 products" in answer.err
+        assert answer.code == 2 and "--gpu: mine has no fp16 products" in answer.err
+
+
+def test_a_range_names_figures_with_their_parts(cli) -> None:
+    found = [each["id"] for each in cli("paper", "figure", "5-7,1", "5b", "--gpu", "h200", "--json").document["figures"]]
+    assert found == ["5a", "5b", "5c", "6a", "6b", "6c", "6d", "7a", "7b", "1"]
+
+
+def test_an_empty_folder_name_is_not_the_folder_one_is_in(cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = cli("paper", "figure", "5a", "--gpu", "h200", "-o", "", "--form", "csv")
+    assert answer.code == 2 and "-o names nothing; name a folder" in answer.err and list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_names_the_file_and_leaves_nothing_half(cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: object) -> bytes:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("shapewright.write.output_file.Path.chmod", lambda *_: full(None))
+    answer = cli("paper", "figure", "5a", "--gpu", "h200", "-o", str(tmp_path / "new"), "--form", "csv")
+    assert answer.code == 2 and f"{tmp_path / 'new' / 'figure-5a.csv'}: cannot be written: No space left on device; make room" in answer.err
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_sizes_that_the_gpus_cannot_share_are_said(cli) -> None:
+    assert cli("paper", "table", "II").notes == []
+    (note,) = cli("paper", "table", "II", "--tensor-parallel", "3").notes
+    assert note.startswith("32 heads, 10240 columns of the MLP, 50257 entries of the vocabulary do not divide by tensor_parallel 3")
+    whole, split = (cli("paper", "table", "II", "--tensor-parallel", str(t)).flat for t in (1, 2))
+    assert "The FLOPs are the same." in whole and "The FLOPs are the same." not in split
+
+
+@pytest.mark.parametrize(("sweep", "code"), [("ksweep_low", 2), ("other", 0)])
+def test_a_log_with_a_word_for_a_number(cli, tmp_path: Path, sweep: str, code: int) -> None:
+    """Only rows that the figure takes are refused, and the right one is named."""
+    rows = f"a100,ksweep_low,gemm,1,27648,64,4096,50\na100,{sweep},gemm,1,27648,128,4096,fast\n"
+    (tmp_path / "gemm.csv").write_text("gpu,sweep,op,batch,m,n,k,tflops\n" + rows, encoding="utf-8")
+    answer = cli("paper", "figure", "5b", "--gpu", "a100-40gb", "--logs", str(tmp_path))
+    assert answer.code == code and ("gemm.csv:3: tflops is 'fast'; expected a number" in answer.err) == bool(code)

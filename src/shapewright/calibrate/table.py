@@ -64,7 +64,11 @@ class Table:
         column = self._column(name)
         if column.dtype.kind in "iuf":
             return column.astype(float)
-        raise self._wrong(name, np.array([not _is_number(value) for value in column]), "expected a number")
+        wrong = np.array([not _is_number(value) for value in column], bool)
+        if wrong.any():
+            raise self._wrong(name, wrong, "expected a number")
+        # What made the whole column text stands in rows that were not taken.
+        return np.array([float(str(value)) for value in column], float)
 
     def positive(self, name: str, default: float | None = None) -> Array:
         """A column of finite numbers above 0."""

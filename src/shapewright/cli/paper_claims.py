@@ -62,7 +62,10 @@ def paper_claims(
 def named_claims(names: Iterable[str]) -> tuple[Claim, ...]:
     """The claims of these numbers and ranges, in the paper's order; all where none is named."""
     known = {each.id: each for each in all_claims()}
-    words = [word.strip() for name in names for word in name.split(",") if word.strip()]
+    given = list(names)
+    words = [word.strip() for name in given for word in name.split(",") if word.strip()]
+    if given and not words:
+        raise InputError("no claim is named", hint="name some, such as 43 or 20-35; left out, all are judged")
     wanted = {number for word in words for number in _numbers(word, known)}
     return tuple(each for number, each in known.items() if not words or number in wanted)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from ..hardware.gpu import Gpu
 from ..hardware.load import gpu_names
 from ..measure.points import Point
 from ..paper.figure import Figure, all_figures, load_figure
-from ..paper.reports import FigureReport, figure_report
+from ..paper.reports import PAPER_DTYPE, FigureReport, figure_report
 from ..paper.rows import measured_points
 from ..write.output_file import refuse_overwriting
 from .extras import needs_extra
@@ -60,6 +61,8 @@ class DrawFlags:
             if idle:
                 raise InputError(f"{idle[0]} is given without -o", hint="name a folder with -o DIR: no file is written")
             return
+        if not self.output.strip():
+            raise InputError("-o names nothing", hint="name a folder; . is the one you are in")
         folder = Path(self.output)
         if folder.exists() and not folder.is_dir():
             raise InputError("is no folder", where=self.output, hint="name a folder with -o")
@@ -72,10 +75,10 @@ class DrawFlags:
 
 
 def paper_figure(
-    *figure: Annotated[str, Parameter(help="Figures: 1, 7a, S4, ...; all: every one. Left out: list them.")],
+    *figure: Annotated[str, Parameter(help="Figures: 1, 7a, S4, ranges such as 21-47; all: every one. Left out: list them.")],
     flags: SourceFlags | None = None,
-    dtype: Annotated[str, _flag("fp16, as in the paper, bf16, tf32 or fp32.")] = "fp16",
-    logs: Annotated[str | None, _flag("Folder of the authors' own log: gemm.csv and layers.csv.")] = None,
+    dtype: Annotated[str, _flag("fp16, as in the paper, bf16, tf32 or fp32.")] = PAPER_DTYPE,
+    logs: Annotated[str | None, _flag("Folder of the authors' logs (EleutherAI/cookbook, sizing/): gemm.csv, layers.csv.")] = None,
     draw: DrawFlags | None = None,
     json: Json = False,
 ) -> None:
@@ -87,7 +90,9 @@ def paper_figure(
     """
     own, drawing = flags or SourceFlags(), draw or DrawFlags()
     if not figure:
-        _list(own, json=json)
+        if own != SourceFlags() or drawing != DrawFlags() or logs is not None or dtype != PAPER_DTYPE:
+            raise InputError("no figure is named", hint="name some, such as 1 or 7a, or all")
+        _list(json=json)
         return
     figures, dtype = named_figures(figure), paper_dtype(dtype)
     own.check()
@@ -107,10 +112,24 @@ def paper_figure(
 def named_figures(names: Iterable[str]) -> list[Figure]:
     """The figures, each once, in the order named; `all` is every one."""
     words = [word for name in names for word in name.split(",") if word.strip()]
-    found = [each for word in words for each in (all_figures() if word.strip().lower() == EVERY else (_figure(word),))]
+    found = [each for word in words for each in _figures(word.strip())]
     if not found:
         raise InputError("no figure is named", hint="`shapewright paper figure` lists them")
     return list({each.id: each for each in found}.values())
+
+
+def _figures(word: str) -> Sequence[Figure]:
+    """`all`, a range of numbers with its parts, or one figure."""
+    if word.lower() == EVERY:
+        return all_figures()
+    ends = re.fullmatch(r"([0-9]{1,3})-([0-9]{1,3})", word)
+    if ends is None:
+        return (_figure(word),)
+    low, high = map(int, ends.groups())
+    found = [each for each in all_figures() if each.id[0].isdecimal() and low <= int(each.id.rstrip("abcd")) <= high]
+    if not found:
+        raise InputError(f"there is no figure {word}", hint="`shapewright paper figure` lists them")
+    return found
 
 
 def _figure(word: str) -> Figure:
@@ -135,9 +154,7 @@ def logs_folder(name: str) -> Path:
     return folder
 
 
-def _list(flags: SourceFlags, *, json: bool) -> None:
-    if flags != SourceFlags():
-        raise InputError("no figure is named", hint="name some, such as 1 or 7a, or all")
+def _list(*, json: bool) -> None:
     if json:
         from ..report.json import to_json
         from ..report.paper_json import figure_list_document
@@ -159,7 +176,7 @@ def _check_files(figures: Sequence[Figure], flags: DrawFlags) -> None:
     names = [f"figure-{each.id}" for each in figures] + ([f"figures-{APPENDIX_B[0]}-{APPENDIX_B[-1]}"] if _has_page(figures) else [])
     for name in names if folder.is_dir() else []:
         for form in flags.form or FORMS:
-            refuse_overwriting(folder / f"{name}.{form}", force=flags.force)
+            refuse_overwriting(folder / f"{name}.{form}", force=flags.force, place="folder")
 
 
 def _write(reports: Sequence[FigureReport], gpus: Sequence[Gpu], flags: DrawFlags) -> list[Path]:

@@ -11,7 +11,10 @@ from cyclopts import Group, Parameter
 from ..dtypes import load_dtype
 from ..errors import InputError, MissingError, ShapewrightError, shown
 from ..hardware.gpu import Gpu
-from ..measure.points import LayerPoint, ModelPoint, Point
+from ..measure.plan import Plan
+from ..measure.points import TOGETHER, LayerPoint, ModelPoint, Point
+from ..paper.plan import WARM_S
+from ..paper.reports import PAPER_DTYPE
 from ..paper.times import Measured, Predicted, Times, measured_times
 from .arguments import blame_flag
 from .notes import print_notes
@@ -39,7 +42,10 @@ class SourceFlags:
     gpu: GpuNames | None = None
     library: LibraryName = None
     measured: Annotated[bool, _flag("Measure on the GPU at hand too.", group=_MEASURING)] = False
-    rows: Annotated[list[str] | None, _flag("Run files measured before, instead.", consume_multiple=True, group=_MEASURING)] = None
+    rows: Annotated[
+        list[str] | None,
+        _flag("Run files measured before (.jsonl, .jsonl.gz), in place of --measured.", consume_multiple=True, group=_MEASURING),
+    ] = None
     device: Annotated[str | None, _flag("cuda or cuda:N; default cuda.", group=_MEASURING)] = None
     out: Annotated[
         str | None, _flag("Run file (.jsonl), new or to go on with; default: a new one in your folder of runs.", group=_MEASURING)
@@ -76,7 +82,7 @@ def paper_gpus(flags: SourceFlags, dtype: str) -> list[Gpu]:
         try:
             gpu.peak_flops_per_s(dtype)
         except ShapewrightError as error:
-            raise blame_flag(error, "dtype") from None
+            raise blame_flag(error, "gpu" if dtype == PAPER_DTYPE else "dtype") from None
     return gpus
 
 
@@ -153,7 +159,9 @@ def _measured_here(flags: SourceFlags, points: list[Point]) -> str:
     from .bench import BenchFlags, measured
 
     is_long = any(isinstance(point, LayerPoint | ModelPoint) for point in points)
+    timeout_s = STEP_TIMEOUT_S if is_long else TIMEOUT_S
+    plan = Plan(name="paper", seed=0, timeout_s=timeout_s, together=TOGETHER, rest_s=0.0, warm_s=WARM_S, points=tuple(points))
     bench = BenchFlags(device=flags.device or "cuda", out=flags.out, time_limit=flags.time_limit, retry_failed=flags.retry_failed)
-    done = measured(points, bench, name="paper", timeout_s=STEP_TIMEOUT_S if is_long else TIMEOUT_S)
+    done = measured(points, bench, name=plan.name, plan=plan, timeout_s=timeout_s)
     print_notes([f"rows are kept in {done.path}"])
     return str(done.path)

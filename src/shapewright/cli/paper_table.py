@@ -11,6 +11,7 @@ from ..hardware.load import load_node
 from ..operators.table2 import table2
 from ..report.paper_json import operators_document, symbols_document, systems_document
 from ..report.paper_tables import SYSTEM_NOTES, operators_text, symbols_text, systems_text
+from ..shape import ModelShape
 from ..workload import Workload
 from .arguments import blame_flag
 from .models_argument import Model, load_model
@@ -72,9 +73,21 @@ def _operators(model: tuple[str, ...], asked: dict[str, Any]) -> tuple[str, dict
         rows = table2(loaded.shape, **question)
     except ShapewrightError as error:
         raise (blame_flag(error, error.field) if error.field in question else error) from None
-    print_notes(loaded.notes if model else ())
+    print_notes([*(loaded.notes if model else ()), *_uneven(loaded.shape, question["tensor_parallel"])])
     question = {"model": loaded.shape.name, **question}
     return operators_text(rows, question, page_width()), operators_document(rows, question)
+
+
+def _uneven(shape: ModelShape, tensor_parallel: int) -> list[str]:
+    """What t GPUs cannot share evenly."""
+    sizes = {
+        "heads": shape.num_attention_heads, "key/value heads": shape.num_key_value_heads,
+        "columns of the MLP": shape.intermediate_size, "entries of the vocabulary": shape.vocab_size,
+    }  # fmt: skip
+    if shape.num_key_value_heads == shape.num_attention_heads:
+        del sizes["key/value heads"]
+    uneven = [f"{size} {what}" for what, size in sizes.items() if size % tensor_parallel]
+    return [f"{', '.join(uneven)} do not divide by tensor_parallel {tensor_parallel}: the fullest GPU is shown"] if uneven else []
 
 
 def _systems() -> tuple[str, dict[str, Any]]:

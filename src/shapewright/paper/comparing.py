@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
+from typing import Any
 
 import numpy as np
 
@@ -120,7 +121,7 @@ def _series(name: str, values: Sequence[float]) -> SeriesError:
     )  # fmt: skip
 
 
-def value_at(line: Mapping[float | str, float], x: float | str) -> float | None:
+def value_at(line: Mapping[Any, float], x: float | str) -> float | None:
     """y of a curve at x: its own, or on the straight line between its neighbours; None outside the curve."""
     if x in line or isinstance(x, str):
         return line.get(x)
@@ -165,7 +166,7 @@ def _is_right(first: tuple[float, float], second: tuple[float, float]) -> bool:
     return (first[0] > second[0]) == (first[1] > second[1]) or not _is_clear(first[1], second[1])
 
 
-def drops(points: Mapping[float | str, float], least: float = DROP) -> list[int]:
+def drops(points: Mapping[Any, float], least: float = DROP) -> list[int]:
     """Indices i of a curve from which it falls by more than `least` to i + 1."""
     values = list(points.values())
     return [index for index, (now, then) in enumerate(pairwise(values)) if then < (1 - least) * now]

@@ -21,7 +21,7 @@ from ..measure.points import Point
 from .curves import item_of
 from .figure import FIXED, load_figure, load_operator
 from .rows import Row, added, figure_rows
-from .times import Predicted, Source, Time, Times
+from .times import Around, Predicted, Time, Times
 
 
 class NoTimeError(Exception):
@@ -85,19 +85,10 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Recording:
-    """Predictions that keep what was asked for."""
+class _Recording(Around):
+    """Times that keep what was asked for."""
 
-    inner: Predicted
     asked: dict[Point, None]
-
-    @property
-    def source(self) -> Source:
-        return "predicted"
-
-    @property
-    def gpu(self) -> Gpu:
-        return self.inner.gpu
 
     def of(self, points: Sequence[Point]) -> list[Time | None]:
         self.asked.update(dict.fromkeys(points))

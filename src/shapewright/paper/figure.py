@@ -119,7 +119,7 @@ def load_figure(name: str) -> Figure:
     wanted = re.sub(r"^(figure|fig\.?)?\s*0*", "", name.strip().lower())
     known = {each.id.lower(): each for each in all_figures()}
     if wanted not in known:
-        halves = [each for each in known if each[:-1] == wanted]
+        halves = [each for each in known if wanted and each[:-1] == wanted]
         if halves:
             raise InputError(f"figure {name} has parts", hint=f"name {' or '.join(halves)}", field="figure")
         raise unknown_name("figure", name, [each.id for each in all_figures()], field="figure")

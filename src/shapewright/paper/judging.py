@@ -14,16 +14,19 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from importlib.resources import files
 from typing import Any, Literal
 
-from .evidence import Evidence, NoTimeError
+from .evidence import Evidence, NoTimeError, recorded_points
+from .times import Measured
 
 Word = Literal["agrees", "disagrees", "depends", "not testable here"]
 WORDS: tuple[Word, ...] = ("agrees", "disagrees", "depends", "not testable here")
+#: Clocks whose largest is no more than this times the smallest are one.
+ALIKE_CLOCKS = 1.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,10 +85,22 @@ def judge_claims(evidence: Evidence, claims: tuple[Claim, ...] | None = None) ->
 def judged(claim: Claim, evidence: Evidence) -> Verdict:
     """One verdict; a time that is missing makes the claim untestable by this evidence."""
     try:
-        return claim.judge(evidence)
+        found = claim.judge(evidence)
+        return replace(found, reading=found.reading + _clocks(claim, evidence))
     except NoTimeError:
         what = "not measured here" if evidence.is_measured else f"nothing predicts it on {evidence.gpu.name}"
         return Verdict(word="not testable here", value=None, unit="", reading=what)
+
+
+def _clocks(claim: Claim, evidence: Evidence) -> str:
+    """The clocks at which the claim's rows were measured, where they differ: a card lowers them at its power limit. Small gains drown."""
+    if claim.is_arithmetic or not isinstance(evidence.times, Measured):
+        return ""
+    points = recorded_points([claim.judge], evidence.gpu, evidence.dtype)
+    clocks = [clock for point in points if (clock := evidence.times.clock_hz(point)) is not None]
+    if not clocks or max(clocks) <= ALIKE_CLOCKS * min(clocks):
+        return ""
+    return f"; measured at clocks of {min(clocks) / 1e6:.0f} to {max(clocks) / 1e6:.0f} MHz"
 
 
 def _claim(entry: Mapping[str, Any], judges: str) -> Claim:

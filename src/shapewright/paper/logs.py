@@ -21,12 +21,11 @@ from ..calibrate.products import Products
 from ..calibrate.protocols import protocol_of
 from ..calibrate.table import Table, read_table
 from ..errors import InputError
-from ..hardware.gpu import Gpu
 from ..measure.points import GemmPoint, Point
 from .curves import family_of
 from .figure import Figure
 from .rows import Row
-from .times import Source, Time, Times
+from .times import Around, Time
 
 #: What the profiles of GPUs call the authors' protocol.
 SOURCE = "authors"
@@ -50,18 +49,8 @@ def log_rows(figure: Figure, folder: Path) -> list[Row]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AsLogged:
+class AsLogged(Around):
     """Predictions as the authors' log reads them: one call between two events holds the launch, which their profiles of GPUs keep."""
-
-    inner: Times
-
-    @property
-    def source(self) -> Source:
-        return self.inner.source
-
-    @property
-    def gpu(self) -> Gpu:
-        return self.inner.gpu
 
     def of(self, points: Sequence[Point]) -> list[Time | None]:
         """Times of products mapped; others as they are."""

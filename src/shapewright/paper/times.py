@@ -74,7 +74,22 @@ class Predicted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AtClocks:
+class Around:
+    """Times made of those of another place: its GPU, and what they are called."""
+
+    inner: Times
+
+    @property
+    def source(self) -> Source:
+        return self.inner.source
+
+    @property
+    def gpu(self) -> Gpu:
+        return self.inner.gpu
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AtClocks(Around):
     """Predictions between burst and long run, each where the clock of its measured row says that the card stood.
 
     At its highest clock a card has power to spare: a burst. `THROTTLED` of that clock is what large products run at in a long run.
@@ -82,14 +97,6 @@ class AtClocks:
 
     inner: Predicted
     measured: Measured
-
-    @property
-    def source(self) -> Source:
-        return "predicted"
-
-    @property
-    def gpu(self) -> Gpu:
-        return self.inner.gpu
 
     def of(self, points: Sequence[Point]) -> list[Time | None]:
         bursts = replace(self.inner, is_long_run=False).of(points)
@@ -125,11 +132,16 @@ class Measured:
 
     def throttled(self, point: Point, highest_hz: float) -> float:
         """How far the card's clock had fallen when the point was measured: 0 at its highest, 1 as in a long run (or where no row tells)."""
+        clock_hz = self.clock_hz(point)
+        if clock_hz is None or not highest_hz:
+            return 1.0
+        return min(1.0, max(0.0, (1 - clock_hz / highest_hz) / (1 - THROTTLED)))
+
+    def clock_hz(self, point: Point) -> float | None:
+        """The card's clock when the point was measured, on average of before and after; None where no row tells."""
         row = self.rows.get(key_of(point), {})
         clocks = [float(row[name]) for name in ("sm_clock_before_hz", "sm_clock_after_hz") if row.get(name)]
-        if not clocks or not highest_hz:
-            return 1.0
-        return min(1.0, max(0.0, (1 - sum(clocks) / len(clocks) / highest_hz) / (1 - THROTTLED)))
+        return sum(clocks) / len(clocks) if clocks else None
 
     @property
     def highest_clock_hz(self) -> float:

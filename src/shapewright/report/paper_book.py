@@ -128,8 +128,9 @@ H100, 2.1.1 and ROCm 5.6.0 on MI250X.
 """
 _NEARNESS = f"""Errors of the H200's predictions against its measurements, at the measured x, without sign, in % (of shares: in
 points). The charts' predictions are those of a long run at the card's power limit. Rows were taken between that and a
-burst at the full clock, as their own clock tells, and here each prediction stands where the clock of its row does. Order: x at which no pair of series that lie more than {100 * TIE:g} % apart is predicted the other way round by more
-than that (of bars: pairs). Drops: falls of more than {100 * DROP:g} % from one x to the next that the prediction shows within one
+burst at the full clock, as their own clock tells, and here each prediction stands where the clock of its row does.
+Order: x at which no pair of series that lie more than {100 * TIE:g} % apart is predicted the other way round by more than that
+(of bars: pairs). Drops: falls of more than {100 * DROP:g} % from one x to the next that the prediction shows within one
 step, by half at least.
 """
 _LOGS = """Predictions at the points of the authors' own logs (EleutherAI/cookbook, sizing/), with the launch that one
@@ -144,7 +145,7 @@ _REBUILDING = """## How to rebuild these pages
 
 One figure or the claims on another GPU, predicted, and on yours, measured:
 
-    shapewright paper figure 7a --gpu v100-16gb,h100 -o figures
+    shapewright paper figure 7a --gpu v100-16gb,h100 -o figures      # charts need the `report` extra
     shapewright paper figure all --measured -o figures
     shapewright paper claims --gpu mi250x
 

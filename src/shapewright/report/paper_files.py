@@ -115,13 +115,16 @@ def _write(draw: Callable[[], Drawn], stem: str, folder: Path, forms: Sequence[s
     _check(folder)
     paths = [folder / f"{stem}.{form}" for form in forms]
     for path in paths if folder.exists() else ():
-        refuse_overwriting(path, force=force)
+        refuse_overwriting(path, force=force, place="folder")
     drawn = draw()
     contents = [_WRITERS[form](drawn) for form in forms]
     _make(folder)
     for path, content in zip(paths, contents, strict=True):
-        with complete_file(path) as sink:
-            sink.buffer.write(content)
+        try:
+            with complete_file(path) as sink:
+                sink.buffer.write(content)
+        except OSError as error:
+            raise InputError(f"cannot be written: {error.strerror}", where=str(path), hint="make room, or name another folder") from None
     return paths
 
 

@@ -33,9 +33,10 @@ def operators_text(rows: Sequence[Table2Row], question: dict[str, Any], width: i
     head = format_pairs([("model", question["model"]), ("workload", words)], width)
     body = tuple(Row(cells=_operator_cells(row), remark=row.label) for row in rows)
     table = format_table(("operator", "figure", "product (m, k) x (k, n)", "FLOPs", "bytes"), [Block(rows=body)], "<<<>>", width=width)
+    same = "The FLOPs are the same." if question["tensor_parallel"] == 1 else "It is printed whole, run split."
     notes = (
         "FLOPs and bytes are of one call on one GPU; Table II names Figure 16 for QKV, whose plain sweep is Figure 15.",
-        "The paper prints the last product with v inside and timed it so; models run it with v as its width. The FLOPs are the same.",
+        f"The paper prints the last product with v inside and timed it so; models run it with v as its width. {same}",
     )
     return "\n".join([*head, "", *table, "", *format_pairs([("note", each) for each in notes], width)])
 

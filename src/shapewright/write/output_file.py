@@ -26,8 +26,8 @@ def complete_file(target: Path, *, mode: int = 0o666) -> Iterator[TextIO]:
         raise
 
 
-def refuse_overwriting(target: Path, *, force: bool, flag: str = "-o") -> None:
-    """Refuse a place that holds something or cannot hold a file."""
+def refuse_overwriting(target: Path, *, force: bool, flag: str = "-o", place: str = "file") -> None:
+    """Refuse a place that holds something or cannot hold a file; `place` is what the flag names."""
     if target.exists() and not target.is_file():
         raise InputError("is not a regular file", where=str(target), hint=f"name a file after {flag}, or - for stdout")
     # Written beside its place and moved there, a file would take the place of the link, not of what it leads to.
@@ -35,7 +35,7 @@ def refuse_overwriting(target: Path, *, force: bool, flag: str = "-o") -> None:
         raise InputError("is a link", where=str(target), hint=f"name the file that it leads to, or another, after {flag}")
     # An empty file, such as mktemp makes, has nothing to lose.
     if target.exists() and target.stat().st_size and not force:
-        raise InputError("already exists", where=str(target), hint=f"name another file after {flag}, or add --force")
+        raise InputError("already exists", where=str(target), hint=f"name another {place} after {flag}, or add --force")
     if not target.parent.is_dir():
         raise InputError("its folder does not exist", where=str(target), hint="create it first")
 

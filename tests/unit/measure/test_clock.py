@@ -134,3 +134,20 @@ def test_out_of_memory_is_told_from_other_errors() -> None:
     assert is_out_of_memory(RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"))
     assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"))
     assert not is_out_of_memory(RuntimeError("operation not permitted when stream is capturing"))
+
+
+@pytest.mark.parametrize(("warm_s", "warm_ups"), [(0.0, 1), (0.05, 26), (0.001, 1)])
+def test_a_point_runs_for_its_warm_up_before_it_is_timed(monkeypatch: pytest.MonkeyPatch, warm_s: float, warm_ups: int) -> None:
+    """Replays of 2 ms each: those of the warm-up are not among the five that count."""
+    clock, asked = Clock(CPU), []
+
+    def event_times(run: object, repeats: int) -> list[float]:
+        asked.append(repeats)
+        return [2e-3 * (1 + index) for index in range(repeats)] if repeats > 1 else [2e-3]
+
+    monkeypatch.setattr(clock, "_event_times", event_times)
+    monkeypatch.setattr(clock, "_captured", lambda calls, count: None)
+    clock.warm_s = warm_s
+    times, count, method = clock._replayed(Prepared(calls=[lambda: None]), 7)
+    assert asked[-1] == warm_ups + 5 and len(times) == 5 and (count, method) == (7, "events")
+    assert times[0] == pytest.approx(2e-3 * (1 + warm_ups))

@@ -30,6 +30,32 @@ class Made:
         return [Time(time_s=each, low_s=each, high_s=each, wall_s=each, kernel=self.kernel) for each in times]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scaled:
+    """Predicted times, each changed by `scale` of its point; one that is missing stays so."""
+
+    gpu: Gpu
+    scale: Callable[[Point], float]
+    source: Source = "predicted"
+    kernel: Callable[[Point], str] = lambda _: ""
+
+    def of(self, points: Sequence[Point]) -> list[Time | None]:
+        found = Predicted(gpu=self.gpu).of(points)
+        return [_scaled(time, self.scale(point), self.kernel(point)) for point, time in zip(points, found, strict=True)]
+
+
+def _scaled(time: Time | None, scale: float, kernel: str) -> Time | None:
+    if time is None:
+        return None
+    low_s, high_s, wall_s = (each * scale for each in (time.low_s, time.high_s, time.wall_s))
+    return Time(time_s=time.time_s * scale, low_s=low_s, high_s=high_s, wall_s=wall_s, kernel=kernel)
+
+
+def verdict(number: int, gpu: str, scale: Callable[[Point], float] = lambda _: 1.0, *, source: Source = "predicted") -> Verdict:
+    """The verdict as users see it, on scaled times."""
+    return judged(claim(number), Evidence(times=Scaled(gpu=load_gpu(gpu), scale=scale, source=source)))
+
+
 def claim(number: int) -> Claim:
     return next(each for each in all_claims() if each.id == number)
 

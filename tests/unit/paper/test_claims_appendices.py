@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -11,56 +11,13 @@ from shapewright.hardware.gpu import Gpu
 from shapewright.hardware.load import load_gpu
 from shapewright.measure.points import GemmPoint, LayerPoint, ModelPoint, Point
 from shapewright.paper.evidence import Evidence
-from shapewright.paper.judges.appendices import HEAD_SIZES, by_family, growth_of
+from shapewright.paper.judges.appendices import HEAD_SIZES, growth_of
+from shapewright.paper.judges.asking import alignment_means
 from shapewright.paper.judges.decoding import least_s
-from shapewright.paper.judging import Verdict, all_claims, judged
-from shapewright.paper.times import Measured, Predicted, Source, Time
+from shapewright.paper.judging import all_claims, judged
+from shapewright.paper.times import Source, Time
 from shapewright.read.resolve import load_shape
-
-OWN = range(91, 104)
-GPUS = ("a100-40gb", "h200", "v100-16gb", "mi250x")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fake:
-    """Predicted times, each changed by `scale` of its point."""
-
-    gpu: Gpu
-    scale: Callable[[Point], float]
-    source: Source = "predicted"
-
-    def of(self, points: Sequence[Point]) -> list[Time | None]:
-        found = Predicted(gpu=self.gpu).of(points)
-        return [_scaled(time, self.scale(point)) for point, time in zip(points, found, strict=True)]
-
-
-def _scaled(time: Time | None, scale: float) -> Time | None:
-    if time is None:
-        return None
-    return Time(time_s=time.time_s * scale, low_s=time.low_s * scale, high_s=time.high_s * scale, wall_s=time.wall_s * scale)
-
-
-def verdict(number: int, gpu: str, scale: Callable[[Point], float] = lambda _: 1.0, *, source: Source = "predicted") -> Verdict:
-    claim = next(claim for claim in all_claims() if claim.id == number)
-    return judged(claim, Evidence(times=Fake(gpu=load_gpu(gpu), scale=scale, source=source)))
-
-
-def test_every_claim_is_there_once_with_its_words() -> None:
-    own = [claim for claim in all_claims() if claim.id in OWN]
-    assert [claim.id for claim in own] == list(OWN)
-    assert all(claim.where and claim.text and claim.expected and claim.how for claim in own)
-
-
-@pytest.mark.parametrize("gpu", GPUS)
-def test_without_measured_rows_only_arithmetic_is_decided(gpu: str) -> None:
-    nothing, predicted = Evidence(times=Measured(gpu=load_gpu(gpu), rows={})), Evidence(times=Predicted(gpu=load_gpu(gpu)))
-    for claim in (claim for claim in all_claims() if claim.id in OWN):
-        said, found = judged(claim, predicted), judged(claim, nothing)
-        assert said.reading and "\n" not in said.reading
-        if claim.is_arithmetic:
-            assert found == said
-        else:
-            assert found.word == "not testable here", claim.id
+from unit.paper.claim_times import Scaled, verdict
 
 
 @pytest.mark.parametrize(
@@ -116,6 +73,20 @@ def test_three_orders_of_an_input_are_told_apart_by_a_measurement() -> None:
     assert small.word == "depends"
 
 
+@pytest.mark.parametrize(("other", "word"), [("one", "agrees"), ("another", "disagrees"), ("", "disagrees")])
+def test_orders_that_one_kernel_runs_are_alike_whatever_the_clock(other: str, word: str) -> None:
+    def seconds(point: Point) -> float:
+        return 1.3 if isinstance(point, GemmPoint) and point.split == 4 else 1.0
+
+    def kernel(point: Point) -> str:
+        return other if isinstance(point, GemmPoint) and point.split == 4 else "one"
+
+    claim = next(claim for claim in all_claims() if claim.id == 95)
+    found = judged(claim, Evidence(times=Scaled(gpu=load_gpu("h200"), scale=seconds, source="measured", kernel=kernel)))
+    assert (found.word, found.value) == (word, pytest.approx(30))
+    assert ("clock" in found.reading) == (word == "agrees")
+
+
 def test_rates_that_shrink_with_h_do_not_agree() -> None:
     assert verdict(96, "a100-40gb", lambda point: point.k**2 if isinstance(point, GemmPoint) else 1.0).word != "agrees"
 
@@ -137,8 +108,8 @@ def test_heads_of_8_that_are_slow_agree() -> None:
 
 
 def test_heads_of_one_family_have_the_mean_size_of_every_other() -> None:
-    assert set(by_family({size: float(size) for size in HEAD_SIZES}).values()) == {96.0}
-    assert list(by_family(dict.fromkeys(HEAD_SIZES, 1.0))) == [1, 2, 4, 8, 16, 32, 64]
+    assert set(alignment_means({size: float(size) for size in HEAD_SIZES}).values()) == {96.0}
+    assert list(alignment_means(dict.fromkeys(HEAD_SIZES, 1.0))) == [1, 2, 4, 8, 16, 32, 64]
 
 
 def test_growth_is_the_end_of_a_curve_over_its_beginning() -> None:

@@ -2,64 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-
 import pytest
 
-from shapewright.hardware.gpu import Gpu
 from shapewright.hardware.load import load_gpu
 from shapewright.measure.points import GemmPoint, LayerPoint, ModelPoint, Point
 from shapewright.paper.evidence import Evidence
 from shapewright.paper.judges import nodes
 from shapewright.paper.judges.modifications import PYTHIA, fall_after_best, layer_products, same_order
-from shapewright.paper.judging import Verdict, all_claims, judged
-from shapewright.paper.times import Measured, Predicted, Source, Time
-
-OWN = range(76, 91)
-GPUS = ("a100-40gb", "h200", "v100-16gb", "mi250x")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fake:
-    """Predicted times, each changed by `scale` of its point."""
-
-    gpu: Gpu
-    scale: Callable[[Point], float]
-    source: Source = "predicted"
-
-    def of(self, points: Sequence[Point]) -> list[Time | None]:
-        found = Predicted(gpu=self.gpu).of(points)
-        return [_scaled(time, self.scale(point)) for point, time in zip(points, found, strict=True)]
-
-
-def _scaled(time: Time | None, scale: float) -> Time | None:
-    if time is None:
-        return None
-    return Time(time_s=time.time_s * scale, low_s=time.low_s * scale, high_s=time.high_s * scale, wall_s=time.wall_s * scale)
-
-
-def verdict(number: int, gpu: str, scale: Callable[[Point], float] = lambda _: 1.0) -> Verdict:
-    claim = next(claim for claim in all_claims() if claim.id == number)
-    return judged(claim, Evidence(times=Fake(gpu=load_gpu(gpu), scale=scale)))
-
-
-def test_every_claim_is_there_once_with_its_words() -> None:
-    own = [claim for claim in all_claims() if claim.id in OWN]
-    assert [claim.id for claim in own] == list(OWN)
-    assert all(claim.where and claim.text and claim.expected and claim.how for claim in own)
-
-
-@pytest.mark.parametrize("gpu", GPUS)
-def test_without_measured_rows_only_arithmetic_is_decided(gpu: str) -> None:
-    nothing, predicted = Evidence(times=Measured(gpu=load_gpu(gpu), rows={})), Evidence(times=Predicted(gpu=load_gpu(gpu)))
-    for claim in (claim for claim in all_claims() if claim.id in OWN):
-        said, found = judged(claim, predicted), judged(claim, nothing)
-        assert said.reading and "\n" not in said.reading
-        if claim.is_arithmetic:
-            assert found == said
-        else:
-            assert found.word == "not testable here", claim.id
+from shapewright.paper.times import Predicted
+from unit.paper.claim_times import verdict
 
 
 @pytest.mark.parametrize(

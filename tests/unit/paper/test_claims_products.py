@@ -12,7 +12,7 @@ from shapewright.paper.evidence import Evidence
 from shapewright.paper.figure import load_figure
 from shapewright.paper.judges.asking import deepest, falls, over_line
 from shapewright.paper.judges.products import regained
-from shapewright.paper.judging import WORDS, all_claims
+from shapewright.paper.judging import WORDS
 from shapewright.paper.logs import log_rows
 from shapewright.paper.times import Measured
 from unit.paper.claim_times import GPUS, bent, claim, columns, made, said, unmeasured
@@ -39,13 +39,6 @@ PREDICTED = [
     (55, "agrees", "agrees", "agrees", "agrees"),
     (56, "agrees", "agrees", "agrees", "depends"),
 ]
-
-
-def test_every_claim_is_there() -> None:
-    own = [each for each in all_claims() if each.id in IDS]
-    assert [each.id for each in own] == list(IDS)
-    assert {each.id for each in own if each.is_arithmetic} == ARITHMETIC
-    assert all(each.text and each.where and each.expected and each.how for each in own)
 
 
 @pytest.mark.parametrize("gpu", GPUS)
@@ -101,6 +94,7 @@ def test_a_rate_that_falls_with_size_disagrees() -> None:
 def test_small_products_at_the_bandwidth_agree() -> None:
     found = bent(41, lambda _: 1 / 25)
     assert found.word == "agrees" and "the bytes set its time" in found.reading
+    assert found.unit == "%" and found.value is not None and found.value > 50
 
 
 def test_times_in_proportion_to_the_columns_show_no_waves() -> None:
@@ -126,6 +120,12 @@ def work(point: Point) -> float:
 def test_a_saw_in_steps_of_one_product_is_seen() -> None:
     found = bent(46, lambda point: slow_if(isinstance(point, GemmPoint) and point.batch in (5, 9), 1.5))
     assert found.word == "depends" and "after b = 4 and 8" in found.reading
+
+
+def test_a_fall_from_one_power_of_two_to_the_next_is_no_wave() -> None:
+    found = bent(46, lambda point: slow_if(isinstance(point, GemmPoint) and (point.batch, point.m) == (2, 4096), 1.5))
+    assert (found.word, found.value) == ("agrees", 0)
+    assert "1 over Figure 6's powers of two, which waves cannot make" in found.reading
 
 
 @pytest.mark.parametrize("number", [49, 50])

@@ -7,7 +7,7 @@ import pytest
 from shapewright.hardware.load import gpu_names, load_gpu
 from shapewright.measure.points import AttentionPoint, GemmPoint, LayerPoint, MemoryPoint, Point, key_of
 from shapewright.paper.evidence import Evidence, recorded_points
-from shapewright.paper.judging import WORDS, all_claims
+from shapewright.paper.judging import WORDS
 from shapewright.paper.times import Measured, Predicted
 from unit.paper.claim_times import GPUS, bent, claim, columns, made, said, unmeasured
 
@@ -35,13 +35,6 @@ PREDICTED = [
     (74, "agrees", "agrees", "agrees", "agrees"),
     (75, "agrees", "agrees", "agrees", "agrees"),
 ]
-
-
-def test_every_claim_is_there() -> None:
-    own = [each for each in all_claims() if each.id in IDS]
-    assert [each.id for each in own] == list(IDS)
-    assert {each.id for each in own if each.is_arithmetic} == ARITHMETIC
-    assert all(each.text and each.where and each.expected and each.how for each in own)
 
 
 @pytest.mark.parametrize("gpu", GPUS)
@@ -148,7 +141,8 @@ def test_kernel_names_decide_whether_the_library_chose() -> None:
 
 
 def test_batches_that_lose_disagree() -> None:
-    assert bent(65, lambda point: slow_if(isinstance(point, GemmPoint) and point.m > 4096 * 2, 2)).word == "disagrees"
+    found = bent(65, lambda point: slow_if(isinstance(point, GemmPoint) and point.m > 4096 * 2, 2))
+    assert found.word == "disagrees" and "the next step after b = 4 loses" in found.reading
     assert bent(69, lambda point: slow_if(isinstance(point, GemmPoint) and point.m == 3 * 2048, 2)).word == "disagrees"
 
 

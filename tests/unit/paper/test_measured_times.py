@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from shapewright.hardware.load import load_gpu
-from shapewright.measure.points import GemmPoint
+from shapewright.measure.points import GemmPoint, key_of
 from shapewright.paper import times
-from shapewright.paper.times import measured_times
+from shapewright.paper.evidence import Evidence, recorded_points
+from shapewright.paper.judging import all_claims, judged
+from shapewright.paper.times import Measured, Predicted, measured_times
 
 POINTS = [GemmPoint(m=64, n=64, k=8 * size, dtype="fp16") for size in range(1, 41)]
 
@@ -42,3 +44,18 @@ def test_the_catalogue_is_asked_once_a_name_and_not_once_a_row(tmp_path: Path, m
     monkeypatch.setattr(times, "catalogued", counted)
     measured_times([run_file(tmp_path, "NVIDIA H200")], load_gpu("h200"))
     assert asked == ["NVIDIA H200"]
+
+
+@pytest.mark.parametrize(("slowest_hz", "note"), [(1.9e9, ""), (1.2e9, "; measured at clocks of 1200 to 1980 MHz")])
+def test_a_verdict_says_where_its_rows_stood_at_other_clocks(slowest_hz: float, note: str) -> None:
+    claim, gpu = next(each for each in all_claims() if each.id == 57), load_gpu("h200")
+    points = recorded_points([claim.judge], gpu)
+    seconds = [each.time_s for each in Predicted(gpu=gpu).of(points) if each]
+    clocks = [slowest_hz, *[1.98e9] * (len(points) - 1)]
+    rows = {
+        key_of(point): {"status": "ok", "time_s": time_s, "sm_clock_before_hz": clock, "sm_clock_after_hz": clock}
+        for point, time_s, clock in zip(points, seconds, clocks, strict=True)
+    }
+    predicted = judged(claim, Evidence(times=Predicted(gpu=gpu)))
+    measured = judged(claim, Evidence(times=Measured(gpu=gpu, rows=rows)))
+    assert (measured.word, measured.reading) == (predicted.word, predicted.reading + note)

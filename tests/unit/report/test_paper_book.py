@@ -178,13 +178,14 @@ CURVE = [row("5a", source, x, y) for source, ys in RATES.items() for x, y in zip
 
 def test_goals_name_the_worst_and_what_is_missed() -> None:
     reports = {"1": report("1", BARS), "2": report("2", SHARES), "11": report("11", []), "5a": report("5a", CURVE)}
-    logs = [{"figure": figure, "gpu": "a100-40gb", "mean": mean} for figure, mean in (("10a", 3.0), ("17", 9.0), ("5a", 99.0))]
+    means = {"10a": (3.0, 30), "17": (9.0, 10), "5a": (99.0, 10)}
+    logs = [{"figure": figure, "gpu": "a100-40gb", "mean": mean, "num_points": num} for figure, (mean, num) in means.items()]
     text = goals_table(Book(reports=reports, judged={}, told={}, rules=[], runs=[], logs=logs))
     assert "| at most 8 % | 0 of 1 bars; at most 10.0 % (C1) | missed |" in text
     assert "| at most 4 points | 1 of 1 shares; at most 3.0 points (LN of Small in Figure 2) | met |" in text
-    assert "| at most 7 % | 1 of 2 figures; at most 9.0 % (17) | missed |" in text
+    assert "| at most 7 % | 1 of 2 figures; at most 9.0 % (17); all points together 4.5 % | missed |" in text
     assert "MI250X" not in text  # none of its logs is known
-    assert "| at most 6 % | 0 of 1 figures; at most 36.4 % (5a) | missed |" in text
+    assert "| at most 6 % | 0 of 1 figures; at most 36.4 % (5a); all points together 36.4 % | missed |" in text
     assert "| 0 of 1 | missed |" in text
 
 

@@ -106,9 +106,13 @@ def layer_shares(evidence: Evidence, case: str) -> dict[str, float]:
     return found
 
 
-def figure_kernels(evidence: Evidence, figure: str) -> dict[int, str]:
-    """The kernel that ran at each x of a figure's products, or the tile that the model picks; those without a name are left out."""
-    points = {item.x: item.points[0] for curve in curves(load_figure(figure), evidence.dtype, is_measured=True) for item in curve.items}
+def figure_kernels(evidence: Evidence, figure: str, series: str | None = None) -> dict[int, str]:
+    """The kernel that ran at each x of a figure's products (of its one curve, or of `series`), or the tile that the model picks.
+
+    Those without a name are left out.
+    """
+    found = curves(load_figure(figure), evidence.dtype, is_measured=True)
+    points = {item.x: item.points[0] for curve in found if series in (None, curve.name) for item in curve.items}
     if not evidence.is_measured:
         return {x: _tile(evidence, point) for x, point in points.items()}
     times = zip(points, evidence.times.of(list(points.values())), strict=True)

@@ -110,7 +110,7 @@ def claim_51(evidence: Evidence) -> Verdict:
     for figure in ("8", "9"):
         found = {int(name.removeprefix("a=")): curve for name, curve in series_of(evidence, figure).items()}
         for fewer, more in combinations(sorted(found), 2):
-            known = {x: value_at({**found[fewer]}, x) for x in found[more]}
+            known = {x: value_at(found[fewer], x) for x in found[more]}
             answers += [value >= (1 - TIE) * found[more][x] for x, value in known.items() if value is not None]
     same = [y for name, curve in series_of(evidence, "8").items() for h, y in curve.items() if h == 128 * int(name.removeprefix("a="))]
     if not answers or not same:

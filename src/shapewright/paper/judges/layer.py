@@ -146,7 +146,7 @@ def claim_35(evidence: Evidence) -> Verdict:
         f"the formula gives {formula / 1e12:.3f} TFLOP for GPT-3 2.7B, the products of one layer {layer / 1e12:.3f}; the whole pass, "
         f"{shape.num_hidden_layers} layers and logits, has {whole / formula:.1f} times as many"
     )
-    return verdict("depends" if is_layer and whole != formula else is_layer, whole / formula, "x", reading)
+    return verdict(is_layer and whole == formula, whole / formula, "x", reading)
 
 
 def claim_36(evidence: Evidence) -> Verdict:

@@ -14,7 +14,7 @@ import numpy as np
 from ...hardware.load import load_gpu
 from ...search.waves import PAPER_TILE, WaveFreeShape, WaveQuestion, is_wave_free, wave_free_shapes
 from ..comparing import DROP, TIE
-from ..evidence import Evidence
+from ..evidence import Evidence, NoTimeError
 from ..judging import Verdict, Word
 from .asking import (
     NUM_TOKENS,
@@ -101,6 +101,8 @@ def wave_gain(evidence: Evidence, rows: int) -> float:
 def claim_60(evidence: Evidence) -> Verdict:
     """How much of the growth of Figure 5b's work within one column of tiles, k = 264 to 384, its time follows."""
     curve = {k: rate for k, rate in between(evidence.curve("5b"), 257, 384).items() if k % 8 == 0}
+    if len(curve) < 3:
+        raise NoTimeError
     third = max(1, len(curve) // 3)
     places, seconds = list(curve), [k / rate for k, rate in curve.items()]
     work, growth = (float(np.median(values[-third:]) / np.median(values[:third])) - 1 for values in (places, seconds))
@@ -172,13 +174,14 @@ def claim_64(evidence: Evidence) -> Verdict:
 def claim_65(evidence: Evidence) -> Verdict:
     """Rate of a layer's products over the micro-batch."""
     curve = {b: layer_rate(evidence, b=b, h=2560, a=20) for b in (1, 2, 4, 8, 16)}
-    depth, _ = deepest(curve)
+    depth, place = deepest(curve)
     gain = curve[16] / curve[1]
     word = "disagrees" if depth > TIE or gain < 1 - TIE else "agrees" if gain >= 1 + TIE else "depends"
     enough = min(b for b, rate in curve.items() if rate >= (1 - TIE) * max(curve.values()))
     reading = (
         f"from b = 1 to 16 the rate of a layer's products changes by {percent(gain)} (h = 2560, a = 20); "
         f"b = {enough} is within {100 * TIE:.0f} % of the best"
+        + (f"; the next step after b = {place} loses {100 * depth:.1f} %" if depth > TIE else "")
     )
     return verdict(word, 100 * (gain - 1), "%", reading)
 
