@@ -54,3 +54,11 @@ def test_an_ascii_terminal(process) -> None:
     answer = subprocess.run(command, capture_output=True, env=os.environ | environment | {"PYTHONPATH": source}, check=False)
     assert answer.returncode == 2
     assert answer.stderr.startswith(b"error: unknown model 'gpt\\xe4-2'")
+
+
+def test_help_ends_on_a_terminal_of_one_column() -> None:
+    environment = os.environ | {"PYTHONPATH": str(Path(shapewright.__file__).parents[1]), "COLUMNS": "1"}
+    answer = subprocess.run(
+        [sys.executable, "-m", "shapewright", "explain", "--help"], capture_output=True, text=True, env=environment, timeout=60
+    )
+    assert answer.returncode == 0 and "--gpu" in answer.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 from collections.abc import Collection
 
 from cyclopts import App, CycloptsError
@@ -101,9 +102,15 @@ def _paragraphs(text: str) -> str:
     return "\n\n".join(" ".join(each.split()) for each in text.split("\n\n"))
 
 
+#: Columns below which the help's renderer wraps words without end.
+LEAST_COLUMNS = 20
+
+
 def run(arguments: list[str]) -> int:
     """Run the command that `arguments` name; usage errors come out as `InputError`."""
     is_help = not {"--help", "-h"}.isdisjoint(arguments)
+    if os.environ.get("COLUMNS", "").isdecimal() and int(os.environ["COLUMNS"]) < LEAST_COLUMNS:
+        os.environ["COLUMNS"] = str(LEAST_COLUMNS)
     app = build_app(arguments if is_help else ())
     try:
         code = app(complete(arguments), exit_on_error=False, print_error=False, result_action="return_value", verbose=False)
