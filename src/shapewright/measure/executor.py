@@ -74,8 +74,8 @@ def execute(
 ) -> Summary:
     """Measure `points` on `device` into `run`; `on_row` gets every row once it is on the disk.
 
-    A point counts as finished whatever its row says; with `retry_failed` only where it is ok. `time_limit_s` (since the call) ends the sweep
-    after the point at hand. Points of an interleaved kind run in turn, at most `together`; others after `rest_s` idle and `warm_s` busy.
+    A point counts as finished whatever its row says; with `retry_failed` only where it is ok. `time_limit_s` (since the call) ends the
+    sweep after the point at hand. Points of an interleaved kind run in turn, at most `together`; others after `rest_s` idle and `warm_s` busy.
     """
     points = list(dict.fromkeys(points))
     if not points:
