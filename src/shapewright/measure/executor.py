@@ -11,7 +11,6 @@ with an `InputError`; Ctrl-C and SIGTERM write what was measured, end the child 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -75,13 +74,13 @@ def execute(
     """Measure `points` on `device` into `run`; `on_row` gets every row once it is on the disk.
 
     A point counts as finished whatever its row says; with `retry_failed` only where it is ok. `time_limit_s` (since the call) ends the
-    sweep after the point at hand. Points of an interleaved kind run in turn, at most `together`; others after `rest_s` idle and `warm_s` busy.
+    sweep after the point at hand. Points of an interleaved kind run in turn, at most `together`; others after `rest_s` idle and
+    `warm_s` busy.
     """
     points = list(dict.fromkeys(points))
     if not points:
         return Summary(num_points=0, num_skipped=0, counts={}, elapsed_s=0.0, is_complete=True, repaired=run.repaired)
-    stop_at = None if time_limit_s is None else time.monotonic() + time_limit_s
-    limits = Limits(timeout_s=timeout_s, rest_s=rest_s, warm_s=warm_s, stop_at=stop_at)
+    limits = Limits.until(time_limit_s, timeout_s=timeout_s, rest_s=rest_s, warm_s=warm_s)
     outbox, todo = Outbox(run, on_row, progress), points
     with Deferred() as signals:
         sweep = Sweep(worker_command or default_command(device), limits, signals, outbox)

@@ -38,6 +38,11 @@ class Limits:
     rest_s: float = 0.0
     warm_s: float = 0.0
 
+    @classmethod
+    def until(cls, time_limit_s: float | None, **seconds: float) -> Limits:
+        """Limits of a sweep that starts now and shall end after `time_limit_s`."""
+        return cls(stop_at=None if time_limit_s is None else time.monotonic() + time_limit_s, **seconds)
+
     @property
     def left_s(self) -> float | None:
         return None if self.stop_at is None else max(0.0, self.stop_at - time.monotonic())
