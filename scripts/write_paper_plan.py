@@ -16,7 +16,7 @@ from pathlib import Path
 
 from shapewright.hardware.load import load_gpu
 from shapewright.measure.points import Point, settings_of
-from shapewright.paper.plan import WARM_S, figure_points
+from shapewright.paper.plan import WARM_S, paper_points
 
 PLAN = Path(__file__).parents[1] / "benchmarks/plans/paper.toml"
 HEAD = """# Every point of the figures and claims of "The Case for Co-Designing Model Architectures with Hardware" (2024), fp16.
@@ -34,7 +34,7 @@ warm_s = {warm_s}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gpu", default="h200")
-    points = figure_points(load_gpu(parser.parse_args().gpu))
+    points = paper_points(load_gpu(parser.parse_args().gpu))
     blocks = [_block(list(group)) for _, group in groupby(points, _alike)]
     PLAN.write_text(HEAD.format(num=f"{len(points):,}", seconds=WARM_S * len(points), warm_s=WARM_S) + "".join(blocks), encoding="utf-8")
     print(f"{PLAN}: {len(points):,} points in {len(blocks)} blocks")

@@ -8,10 +8,9 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from ..errors import InputError, shown, unknown_name
-from ..hardware.gpu import Gpu
-from ..measure.points import Point
-from ..paper.evidence import Evidence, recorded_points
+from ..paper.evidence import Evidence
 from ..paper.judging import WORDS, Claim, all_claims, judge_claims
+from ..paper.plan import claim_points
 from ..paper.reports import PAPER_DTYPE
 from ..paper.times import Times
 from ..report.paper_claims import Answer, claims_text
@@ -47,7 +46,7 @@ def paper_claims(
     """
     own, claims = flags or SourceFlags(), named_claims(claim)
     gpus = paper_gpus(own, PAPER_DTYPE)
-    times = paper_times(own, gpus, lambda gpu: _points(claims, gpu))
+    times = paper_times(own, gpus, lambda gpu: claim_points(claims, gpu))
     every = _answers(claims, times)
     chosen = [each for each in every if verdict is None or each.judged.verdict.word in verdict]
     if json:
@@ -78,11 +77,6 @@ def _numbers(word: str, known: dict[int, Claim]) -> Iterable[int]:
     if not found:
         raise InputError(f"there is no claim {word}", hint=f"they are {min(known)} to {max(known)}" if known else "none is known")
     return found
-
-
-def _points(claims: Sequence[Claim], gpu: Gpu) -> list[Point]:
-    """What measuring the claims takes."""
-    return recorded_points([each.judge for each in claims if not each.is_arithmetic], gpu)
 
 
 def _answers(claims: tuple[Claim, ...], times: Sequence[Times]) -> list[Answer]:

@@ -14,17 +14,15 @@ from cyclopts import Parameter
 from ..errors import InputError, shown, unknown_name
 from ..hardware.gpu import Gpu
 from ..hardware.load import gpu_names
-from ..measure.points import Point
 from ..paper.figure import Figure, all_figures, load_figure
+from ..paper.plan import figure_points
 from ..paper.reports import PAPER_DTYPE, FigureReport, figure_report
-from ..paper.rows import measured_points
 from ..write.output_file import refuse_overwriting
 from .extras import needs_extra
 from .options import Json
 from .paper_sources import SourceFlags, paper_dtype, paper_gpus, paper_times
 from .screen import page_width
 
-FORMS = ("svg", "png", "csv", "html")
 EVERY = "all"
 #: Appendix B: families of heads, drawn as one page too.
 APPENDIX_B = tuple(str(number) for number in range(21, 48))
@@ -36,6 +34,8 @@ def _flag(text: str, **options: Any) -> Parameter:
 
 def forms_of(_type: Any, tokens: Sequence[Any]) -> tuple[str, ...]:
     """svg, png, csv and html, one or several with commas."""
+    from ..report.paper_files import FORMS
+
     words = [each.strip().lower().removeprefix(".") for each in tokens[0].value.split(",")]
     for each in words:
         if each not in FORMS:
@@ -54,6 +54,13 @@ class DrawFlags:
     ] = None
     force: Annotated[bool, _flag("Replace files that exist.")] = False
 
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """Those named, or all."""
+        from ..report.paper_files import FORMS
+
+        return self.form or FORMS
+
     def check(self) -> None:
         """Refuse places and forms before anything is computed."""
         idle = [flag for flag, value in (("--form", self.form), ("--force", self.force)) if value]
@@ -68,7 +75,7 @@ class DrawFlags:
             raise InputError("is no folder", where=self.output, hint="name a folder with -o")
         if not folder.is_dir() and not folder.parent.is_dir():
             raise InputError("the folder around it does not exist", where=self.output, hint="create it first")
-        if {*(self.form or FORMS)} - {"csv"}:
+        if {*self.forms} - {"csv"}:
             with needs_extra("report"):
                 import altair  # noqa: F401
                 import vl_convert  # noqa: F401
@@ -102,7 +109,7 @@ def paper_figure(
     files: list[Path] = []
     if drawing.output is not None:
         _check_files(figures, drawing)
-    times = paper_times(own, gpus, lambda _: _points(figures, dtype))
+    times = paper_times(own, gpus, lambda _: figure_points(figures, dtype))
     reports = [figure_report(each, times, logs=folder, dtype=dtype) for each in figures]
     if drawing.output is not None:
         files = _write(reports, gpus, drawing)
@@ -166,16 +173,12 @@ def _list(*, json: bool) -> None:
         print(figure_list(all_figures(), page_width()))
 
 
-def _points(figures: Sequence[Figure], dtype: str) -> list[Point]:
-    return list(dict.fromkeys(point for each in figures for point in measured_points(each, dtype)))
-
-
 def _check_files(figures: Sequence[Figure], flags: DrawFlags) -> None:
     """Refuse files that exist before anything is measured, not after."""
     folder = Path(flags.output or "")
     names = [f"figure-{each.id}" for each in figures] + ([f"figures-{APPENDIX_B[0]}-{APPENDIX_B[-1]}"] if _has_page(figures) else [])
     for name in names if folder.is_dir() else []:
-        for form in flags.form or FORMS:
+        for form in flags.forms:
             refuse_overwriting(folder / f"{name}.{form}", force=flags.force, place="folder")
 
 
@@ -183,7 +186,7 @@ def _write(reports: Sequence[FigureReport], gpus: Sequence[Gpu], flags: DrawFlag
     """Every figure, and the page of Appendix B where all of it is there."""
     from ..report.paper_files import small_multiples, write_figure
 
-    folder, forms = Path(flags.output or ""), flags.form or FORMS
+    folder, forms = Path(flags.output or ""), flags.forms
     files = [
         path for each in _told(reports)
         for path in write_figure(each.figure, list(each.rows), folder, gpus=gpus, forms=forms, force=flags.force)

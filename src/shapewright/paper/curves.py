@@ -32,7 +32,6 @@ class Curve:
     """A series, or one family of it."""
 
     name: str
-    published: str
     items: tuple[Item, ...]
 
     @property
@@ -44,20 +43,17 @@ def curves(figure: Figure, dtype: str = "fp16", *, is_measured: bool = False) ->
     """Every curve of a figure over a size; `is_measured`: at the x that are measured alone."""
     found = []
     for series in figure.series:
-        for name, published, xs in _families(figure, series):
+        for name, xs in _families(figure, series).items():
             kept = measured_xs(figure, xs) if is_measured else xs
-            items = tuple(item(figure, series, x, dtype) for x in kept)
-            found.append(Curve(name=name, published=published, items=items))
+            found.append(Curve(name=name, items=tuple(item(figure, series, x, dtype) for x in kept)))
     return tuple(found)
 
 
 def curve_at(figure: Figure, name: str, xs: Sequence[int], dtype: str = "fp16") -> Curve:
     """The curve (series or family) of that name at any x, on its grid or not."""
     for series in figure.series:
-        names = {each: published for each, published, _ in _families(figure, series)}
-        if name in names:
-            items = tuple(item(figure, series, x, dtype) for x in xs)
-            return Curve(name=name, published=names[name], items=items)
+        if name in _families(figure, series):
+            return Curve(name=name, items=tuple(item(figure, series, x, dtype) for x in xs))
     raise KeyError(name)
 
 
@@ -108,16 +104,16 @@ def grid_end(figure: Figure) -> int:
     return max(grid(figure.axis, {**figure.fixed, **series.fixed})[-1] for series in figure.series)
 
 
-def _families(figure: Figure, series: Series) -> list[tuple[str, str, list[int]]]:
-    """Name, published name and grid of each family, or of the series itself."""
+def _families(figure: Figure, series: Series) -> dict[str, list[int]]:
+    """The grid of each family by its name, or of the series itself."""
     assert figure.axis is not None
     fixed = {**figure.fixed, **series.fixed}
     xs = grid(figure.axis, fixed)
     if figure.split is None:
-        return [(series.name, series.published, xs)]
+        return {series.name: xs}
     split = figure.split
     members = {family: [x for x in xs if family_of(split({**fixed, figure.axis.name: x})) == family] for family in FAMILIES}
-    return [(f"pow2={family}", f"pow2={family}", own) for family, own in members.items() if own]
+    return {f"pow2={family}": own for family, own in members.items() if own}
 
 
 def _point(part: Part, values: Mapping[str, int], dtype: str) -> Point:

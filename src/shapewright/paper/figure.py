@@ -109,6 +109,11 @@ class Figure:
     """Parts of a bar, or groups of bars."""
 
     @property
+    def is_diagram(self) -> bool:
+        """Whether it shows how things are built rather than values."""
+        return self.chart in ("tiling", "architecture")
+
+    @property
     def is_sweep(self) -> bool:
         """Whether it is TFLOP/s of operators over a size."""
         return self.chart == "lines"

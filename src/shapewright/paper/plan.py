@@ -1,6 +1,6 @@
 """What measuring the paper takes on one GPU: the points of its figures, then those that claims need beside them.
 
-    figure_points(load_gpu("h200"))
+    paper_points(load_gpu("h200"))
 
 Each point once, in the figures' order, so that a run that is cut short has whole figures. Points that the GPU cannot run fail as rows.
 """
@@ -20,12 +20,14 @@ from .rows import measured_points
 WARM_S = 0.05
 
 
-def figure_points(gpu: Gpu, dtype: str = "fp16", figures: Sequence[Figure] | None = None) -> list[Point]:
-    """Points of the figures (None: of all, and of the claims)."""
-    wanted = [point for figure in figures or all_figures() for point in measured_points(figure, dtype)]
-    if figures is None:
-        wanted += claim_points(all_claims(), gpu, dtype)
-    return list(dict.fromkeys(wanted))
+def paper_points(gpu: Gpu, dtype: str = "fp16") -> list[Point]:
+    """Points of all figures, and of the claims."""
+    return list(dict.fromkeys([*figure_points(all_figures(), dtype), *claim_points(all_claims(), gpu, dtype)]))
+
+
+def figure_points(figures: Sequence[Figure], dtype: str = "fp16") -> list[Point]:
+    """Points of the figures."""
+    return list(dict.fromkeys(point for figure in figures for point in measured_points(figure, dtype)))
 
 
 def claim_points(claims: Sequence[Claim], gpu: Gpu, dtype: str = "fp16") -> list[Point]:

@@ -13,7 +13,7 @@ percent, or in points of a share.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..hardware.gpu import Gpu
@@ -61,12 +61,10 @@ def reports(figure: Figure, times: Sequence[Times], *, logs: Path | None = None,
 
 
 def drawn(figure: Figure, rows: Sequence[Row]) -> list[Row]:
-    """Rows read off the picture that may be compared, under the names of the figure's own series."""
+    """Rows read off the picture that may be compared."""
     if figure.chart in UNSTATED:
         return []
-    names = {series.published: series.name for series in figure.series if series.published}
-    best = [row for row in rows if row.quality == "notebook"] or [row for row in rows if row.quality != "doubtful"]
-    return [replace(row, series=names.get(row.series, row.series)) for row in best]
+    return [row for row in rows if row.quality == "notebook"] or [row for row in rows if row.quality != "doubtful"]
 
 
 def rows_at(figure: Figure, times: Times, found: Sequence[Row], dtype: str = PAPER_DTYPE) -> list[Row]:
@@ -131,13 +129,13 @@ def _remarks(figure: Figure, times: Sequence[Times], own: Sequence[Sequence[Row]
     """What is missing, and why."""
     said = []
     for each, rows in zip(times, own, strict=True):
-        if figure.chart in ("tiling", "architecture"):
+        if figure.is_diagram:
             continue
-        num_x = sum(len(curve.items) for curve in curves(figure, dtype, is_measured=True)) if figure.is_sweep else 0
         if not rows:
             said.append(f"{each.gpu.name}: nothing of it is {each.source}")
-        elif each.source == "measured" and len(rows) < num_x:
-            said.append(f"{each.gpu.name}: {len(rows)} of {num_x} places are measured")
+        elif each.source == "measured" and figure.is_sweep:
+            num_x = sum(len(curve.items) for curve in curves(figure, dtype, is_measured=True))
+            said += [f"{each.gpu.name}: {len(rows)} of {num_x} places are measured"] if len(rows) < num_x else []
     if figure.chart in UNSTATED and others:
         said.append("the picture leaves unsaid what was run: it is compared with nothing")
     elif others and dtype != PAPER_DTYPE:

@@ -42,7 +42,7 @@ class Row:
 
 def figure_rows(figure: Figure, times: Times, dtype: str = "fp16", *, only_measured_x: bool = False) -> list[Row]:
     """Every value of the figure by `times`; `only_measured_x`: at the x that a measurement takes."""
-    if figure.chart in ("tiling", "architecture"):
+    if figure.is_diagram:
         return []
     if figure.is_sweep:
         is_thin = only_measured_x or times.source == "measured"
@@ -83,7 +83,7 @@ def added(parts: Sequence[Time | None]) -> Time | None:
 
 def measured_points(figure: Figure, dtype: str = "fp16") -> list[Point]:
     """What measuring the figure takes, each point once, in order."""
-    if figure.chart in ("tiling", "architecture"):
+    if figure.is_diagram:
         return []
     if figure.is_sweep:
         points = [point for curve in curves(figure, dtype, is_measured=True) for point in curve.points]

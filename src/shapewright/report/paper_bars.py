@@ -33,7 +33,7 @@ def bars_chart(figure: Figure, rows: Sequence[Row]) -> Any:
     present = {(row.gpu, row.source) for row in rows}
     groups = [(gpu, source) for gpu in gpus for source in FILLS if (gpu, source) in present]
     names = [_bar_name(gpu, source) for gpu, source in groups]
-    values = [record(figure, row) | {"bar": _bar_name(row.gpu, row.source)} for row in rows]
+    values = [record(row) | {"bar": _bar_name(row.gpu, row.source)} for row in rows]
     cases = [case["name"] for case in figure.cases]
     colour = dict(zip(gpus, gpu_colours(gpus), strict=True))
     edges = alt.Scale(domain=names, range=[colour[gpu] for gpu, _ in groups])
@@ -92,7 +92,7 @@ def _share_panel(figure: Figure, panel: Panel, tallest: float) -> Any:
     """Columns in the order of the figure's groups, from the bottom, with the values of the larger parts."""
     alt = require_altair()
     names = [group["name"] for group in figure.groups]
-    values = _stacked(figure, panel, names)
+    values = _stacked(panel, names)
     cases = [case["name"] for case in figure.cases]
     label = alt.Axis(labelAngle=0, labelExpr="split(replace(datum.label, ')', ''), ' (')", labelFontSize=9, labelLimit=COLUMN_WIDTH + 12)
     x = alt.X("x:N", sort=cases, title=None, axis=label, scale=alt.Scale(domain=cases, paddingInner=0.18))
@@ -108,7 +108,7 @@ def _share_panel(figure: Figure, panel: Panel, tallest: float) -> Any:
     return alt.layer(bars, words).properties(width=width, height=HEIGHT, title=alt.Title(panel.title, fontSize=11))
 
 
-def _stacked(figure: Figure, panel: Panel, names: list[str]) -> list[Record]:
+def _stacked(panel: Panel, names: list[str]) -> list[Record]:
     """Every part with its bottom and top in the column."""
     reached: dict[Any, float] = {}
     values = []
@@ -118,7 +118,7 @@ def _stacked(figure: Figure, panel: Panel, names: list[str]) -> list[Record]:
         is_doubtful = mark_of(row) == "doubtful"
         words = f"{row.y:.1f}" if row.source != "published" or mark_of(row) == "sure" else f"{row.y:g}{' x' if is_doubtful else ''}"
         place = {"bottom": bottom, "top": reached[row.x], "middle": bottom + row.y / 2}
-        values.append(record(figure, row) | place | {"opacity": 0.35 if is_doubtful else 0.85, "words": words})
+        values.append(record(row) | place | {"opacity": 0.35 if is_doubtful else 0.85, "words": words})
     return values
 
 

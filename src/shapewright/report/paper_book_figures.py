@@ -12,7 +12,6 @@ from ..paper.figure import Figure
 from ..paper.reports import FigureReport
 from .accuracy_page import markdown_table
 from .paper_book import APPENDIX, CHAPTERS, FIRST, MULTIPLES, Book, claim_link, comparison_cells, figure_link
-from .paper_text import DRAWN
 
 #: Units that a chart abbreviates.
 UNITS = {"x": "ratios and token/s", "s": "seconds", "%": "% of the time"}
@@ -54,7 +53,7 @@ def _facts(figure: Figure) -> str:
     said = [f"Section {figure.section}" if is_numbered else figure.section[0].upper() + figure.section[1:]]
     if figure.axis is not None:
         said.append(f"{figure.unit} over {figure.axis.title}, fp16")
-    elif figure.chart not in DRAWN:
+    elif not figure.is_diagram:
         said.append(f"{UNITS.get(figure.unit, figure.unit)}, fp16")
     if figure.same_as:
         said.append(f"the same as {figure_link(figure.same_as)}")

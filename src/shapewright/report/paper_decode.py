@@ -28,7 +28,7 @@ def latency_chart(figure: Figure, rows: Sequence[Row]) -> Any:
     panels = panels_by_gpu(own_rows(figure, rows))
     highest = max(float(row.x) for panel in panels for row in panel.rows)
     width, height = LATENCY_SIZE
-    present = {_latency_record(figure, row)["run"] for panel in panels for row in panel.rows}
+    present = {_latency_record(row)["run"] for panel in panels for row in panel.rows}
     runs = [run for run in RUNS if run in present]
     charts = [_latency_panel(figure, panel, highest, runs).properties(width=width, height=height) for panel in panels]
     body = alt.concat(*charts, columns=NUM_COLUMNS, spacing=24).resolve_scale(color="shared")
@@ -40,7 +40,7 @@ def latency_chart(figure: Figure, rows: Sequence[Row]) -> Any:
 def _latency_panel(figure: Figure, panel: Panel, highest: float, runs: list[str]) -> Any:
     """Lines, then marks by source, then one name a model above the highest of its marks; `runs` of any panel are in the legend."""
     alt = require_altair()
-    values = [_latency_record(figure, row) for row in panel.rows]
+    values = [_latency_record(row) for row in panel.rows]
     scale = alt.Scale(domain=list(RUNS), range=[COLOURS[5], COLOURS[3], COLOURS[1], "#222222"])
     axis = {
         "x": alt.X("x:Q", title="parameters, billions", scale=alt.Scale(domain=[0, 1.12 * highest], nice=False)),
@@ -62,9 +62,9 @@ def _latency_panel(figure: Figure, panel: Panel, highest: float, runs: list[str]
     return alt.layer(*layers, *names).properties(title=alt.Title(panel.title, fontSize=12))
 
 
-def _latency_record(figure: Figure, row: Row) -> Record:
+def _latency_record(row: Row) -> Record:
     run, _, model = row.series.rpartition(": ")
-    return record(figure, row) | {"run": run or "as published", "model": model.removeprefix("Pythia-"), "kind": mark_of(row)}
+    return record(row) | {"run": run or "as published", "model": model.removeprefix("Pythia-"), "kind": mark_of(row)}
 
 
 def _names(values: list[Record]) -> list[Record]:
@@ -106,7 +106,7 @@ def _decode_panel(figure: Figure, panel: Panel) -> Any:
     """Two layers with an axis each, both over context and batch."""
     alt = require_altair()
     batches = {group["name"]: group["batch"] for group in figure.groups}
-    values = [_decode_record(figure, row, batches) for row in panel.rows]
+    values = [_decode_record(row, batches) for row in panel.rows]
     order = list(dict.fromkeys(each["place"] for each in values))
     scale = alt.Scale(domain=list(BAR_COLOURS), range=list(BAR_COLOURS.values()))
     axis = alt.Axis(labelAngle=0, labelExpr="split(datum.label, '|')", labelFontSize=9)
@@ -134,10 +134,10 @@ def _roomy(tallest: float) -> Any:
     return require_altair().Scale(domain=[0, 1.18 * tallest], nice=False)
 
 
-def _decode_record(figure: Figure, row: Row, batches: Mapping[str, int]) -> Record:
+def _decode_record(row: Row, batches: Mapping[str, int]) -> Record:
     _, kind, group = row.series.split(" | ")
     is_doubtful = mark_of(row) == "doubtful"
-    return record(figure, row) | {
+    return record(row) | {
         "kind": kind, "place": f"{row.x}|b={batches[group]}", "unit": row.unit, "opacity": 0.4 if is_doubtful else 1.0,
         "words": f"{row.y:.2f}{' x' if is_doubtful else ''}".replace(".00", ""),
     }  # fmt: skip

@@ -101,7 +101,7 @@ def panel_chart(drawing: Drawing, panel: Panel) -> Any:
     alt = require_altair()
     by_mark: dict[str, list[Record]] = {}
     for row in sorted(panel.rows, key=lambda row: (row.series, row.x)):
-        by_mark.setdefault(mark_of(row), []).append(record(drawing.figure, row))
+        by_mark.setdefault(mark_of(row), []).append(record(row))
     if drawing.highest is None:
         drawing = replace(drawing, highest=_highest(drawing, panel))
     layers = [] if drawing.is_small else _bands(drawing)
@@ -187,7 +187,7 @@ def _names(figure: Figure, rows: Sequence[Row], is_single: bool) -> tuple[str, .
     if is_single:
         own = {row.gpu for row in rows}
         return tuple(name for name in dict.fromkeys([*timed_gpus(rows), *figure.published_gpus, *(row.gpu for row in rows)]) if name in own)
-    present = dict.fromkeys(record(figure, row)["series"] for row in rows)
+    present = dict.fromkeys(row.series for row in rows)
     known = [series.name for series in figure.series] if figure.split is None else [f"pow2={family}" for family in FAMILIES]
     return tuple(name for name in dict.fromkeys([*known, *present]) if name in present)
 

@@ -62,13 +62,6 @@ def own_rows(figure: Figure, rows: Iterable[Row]) -> list[Row]:
     return [row for row in rows if row.figure == figure.id]
 
 
-def drawn_name(figure: Figure, row: Row) -> str:
-    """The curve's name on the chart: published points carry that of the picture's legend."""
-    if row.source != "published":
-        return row.series
-    return next((series.name for series in figure.series if series.published == row.series), row.series)
-
-
 def mark_of(row: Row) -> str:
     """The kind of mark, a key of `KEY`."""
     if row.source != "published":
@@ -76,9 +69,9 @@ def mark_of(row: Row) -> str:
     return row.quality if row.quality in ("approx", "doubtful") else "sure"
 
 
-def record(figure: Figure, row: Row) -> Record:
+def record(row: Row) -> Record:
     """A row as a record of a chart, y to five digits."""
-    found: Record = {"series": drawn_name(figure, row), "x": row.x, "y": short(row.y), "gpu": row.gpu, "source": row.source}
+    found: Record = {"series": row.series, "x": row.x, "y": short(row.y), "gpu": row.gpu, "source": row.source}
     if row.quality:
         found["quality"] = row.quality
     if row.low is not None and row.high is not None:

@@ -19,8 +19,6 @@ from .table import Block, Row, column_widths, format_cells, format_hanging, form
 
 #: Places at which curves are shown, and missed drops that are named.
 NUM_SHOWN, NUM_MISSED = 8, 4
-#: Charts that are drawn from tiles and operators and have no value to print.
-DRAWN = ("tiling", "architecture")
 LEGEND = (
     "errors are those of the first source against the second, without sign: their mean, median and 90th percentile, in % (of shares: in "
     "points); order: x at which every pair of series stands in the right order (of bars: pairs); drops: falls of more than "
@@ -58,7 +56,7 @@ def _figure_lines(report: FigureReport, width: int) -> Iterator[str]:
     if figure.axis is not None:
         pairs.append(("values", f"{figure.unit} over {figure.axis.title}, {report.dtype}"))
     yield from format_pairs(pairs, width)
-    if figure.chart in DRAWN:
+    if figure.is_diagram:
         yield from format_pairs([("drawing", "written with -o DIR, from this:")], width)
         yield from ("", *_drawing(report, width))
     elif table := _values(report, width):

@@ -97,7 +97,7 @@ def test_thinning_keeps_the_last_and_spreads_evenly() -> None:
     assert thinned([5, 7], 10, 1000) == [5, 7] and thinned(range(100), 0, 100) == list(range(100))
 
 
-@pytest.mark.parametrize("figure", [each.id for each in all_figures() if each.chart not in ("tiling", "architecture")])
+@pytest.mark.parametrize("figure", [each.id for each in all_figures() if not each.is_diagram])
 def test_every_figure_can_be_measured_in_a_few_points(figure: str) -> None:
     points = measured_points(load_figure(figure))
     assert 0 < len(points) == len(set(points)) <= 400
