@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,10 @@ os.environ[FOLDER_VARIABLE] = ""
 # Threads of torch that wait for one another while other tests keep the cores busy make a layer forty times as long, or negative: one thread
 # each, here and in the processes that tests start.
 os.environ["OMP_NUM_THREADS"] = "1"
+# Triton reads this once and for the whole process, when something first imports it (transformers does): set here, before any test is
+# collected, a kernel runs in the interpreter whatever was imported in which order. Where a GPU is, kernels are compiled, for tests/gpu.
+if not Path("/dev/nvidiactl").exists() and not Path("/dev/kfd").exists():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

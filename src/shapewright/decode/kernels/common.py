@@ -1,0 +1,74 @@
+"""What the kernels share: activations, the choice of a part's weight, and how a kernel overlaps with the one before it.
+
+Programmatic dependent launch (NVIDIA, compute capability 9.0 on): a kernel lets its successor start as soon as all its programs run
+(`let_next_start`), and the successor waits (`wait_for_previous`) before it touches anything that any earlier kernel writes. Before that it
+may touch weights alone, which no kernel writes: it asks for its own into L2, so that memory is busy while the chain's dependencies resolve.
+Waiting is transitive, because every program of every kernel waits. Elsewhere (`OVERLAP=False`: AMD, older NVIDIA, the interpreter) both
+are nothing.
+
+Source: CUDA C++ Programming Guide, "Programmatic Dependent Launch and Synchronization"; PTX ISA, `griddepcontrol`,
+`cp.async.bulk.prefetch.L2`.
+"""
+
+import triton
+import triton.language as tl
+
+NORM_NONE = tl.constexpr(0)
+NORM_RMS = tl.constexpr(1)
+NORM_LAYER = tl.constexpr(2)
+
+ACTIVATION_NONE = tl.constexpr(0)
+ACTIVATION_SILU = tl.constexpr(1)
+ACTIVATION_RELU = tl.constexpr(2)
+ACTIVATION_GELU = tl.constexpr(3)
+ACTIVATION_GELU_TANH = tl.constexpr(4)
+
+
+@triton.jit
+def wait_for_previous(OVERLAP: tl.constexpr):
+    """Until every earlier kernel is done and what it wrote can be read."""
+    if OVERLAP:
+        tl.extra.cuda.gdc_wait()  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@triton.jit
+def let_next_start(OVERLAP: tl.constexpr):
+    """The next kernel may start its programs wherever there is room beside this one's."""
+    if OVERLAP:
+        tl.extra.cuda.gdc_launch_dependents()  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@triton.jit
+def prefetch(pointer, num_bytes):
+    """Asks for `num_bytes` (a multiple of 16) from `pointer` on (on 16 bytes) into L2; one thread of the program does."""
+    tl.inline_asm_elementwise(
+        """{
+        .reg .pred first;
+        .reg .u32 thread;
+        mov.u32 thread, %tid.x;
+        setp.eq.u32 first, thread, 0;
+        @first cp.async.bulk.prefetch.L2.global [$1], $2;
+        mov.u32 $0, 0;
+        }""",
+        "=r,l,r",
+        [pointer, num_bytes],
+        dtype=tl.int32,
+        is_pure=False,
+        pack=1,
+    )
+
+
+@triton.jit
+def activate(x, ACTIVATION: tl.constexpr):
+    """silu x σ(x); relu max(x, 0); gelu x Φ(x); gelu_tanh x/2 (1 + tanh(√(2/π) (x + 0.044715 x³))). In fp32."""
+    if ACTIVATION == ACTIVATION_SILU:
+        return x / (1.0 + tl.exp(-x))
+    elif ACTIVATION == ACTIVATION_RELU:
+        return tl.maximum(x, 0.0)
+    elif ACTIVATION == ACTIVATION_GELU:
+        return 0.5 * x * (1.0 + tl.erf(x * 0.7071067811865476))
+    elif ACTIVATION == ACTIVATION_GELU_TANH:
+        u = 0.7978845608028654 * (x + 0.044715 * x * x * x)
+        return x / (1.0 + tl.exp(-2.0 * u))
+    else:
+        return x

@@ -1,0 +1,171 @@
+"""One to four rows times a weight, on the ordinary arithmetic units: norm, product, bias, activation, residual in one pass over the weight.
+
+Formula: y = act(W n(x) + b) + r, or act(W₀ n(x) + b₀) · (W₁ n(x) + b₁) where `GATED`; n is nothing, an RMS or a layer norm. Shapes: x
+`[rows, k]`, each part W `[n_i, k]` (`TRANSPOSED`: `[k, n_i]`), b `[n_i]`, y and r `[rows, Σ n_i]` (`GATED`: n₀). One program makes
+`BLOCK_N` outputs of one part for all `ROWS` rows, k walked in tiles of `BLOCK_K`, `DEPTH` of them in registers or on their way; sums in
+fp32. A thread adds `FOLD` neighbours before anything is exchanged. The first `DEPTH` tiles are asked for before the program waits for its
+input. `EVEN`: every part is a multiple of `BLOCK_N`. The norm's scale is applied to the sum (rms), or its mean and deviation are taken in a
+first pass over x, which lies in cache (layer).
+
+Reference: `tests/unit/decode/kernels/`, against float64. Source of the idea that one row wants no matrix unit: FlashDecoding++
+(Hong et al., 2024), section 5, ImplA.
+"""
+
+import triton
+import triton.language as tl
+
+from shapewright.decode.kernels.common import activate, let_next_start, wait_for_previous
+
+
+@triton.jit
+def tile_of(weight, offsets, is_row, start: tl.constexpr, step, K: tl.constexpr, BLOCK_K: tl.constexpr, EVEN: tl.constexpr):
+    """`[BLOCK_N, BLOCK_K]` of a weight from column `start` on; zero past the end."""
+    if EVEN and start + BLOCK_K <= K:
+        return tl.load(weight + offsets + start * step, eviction_policy="evict_first")
+    else:
+        ok = is_row[:, None] & (start + tl.arange(0, BLOCK_K) < K)[None, :]
+        return tl.load(weight + offsets + start * step, mask=ok, other=0.0, eviction_policy="evict_first")
+
+
+@triton.jit
+def row_of(pointer, start: tl.constexpr, K: tl.constexpr, BLOCK_K: tl.constexpr):
+    """`[BLOCK_K]` of a row from column `start` on, in fp32; zero past the end."""
+    columns = start + tl.arange(0, BLOCK_K)
+    if start + BLOCK_K <= K:
+        return tl.load(pointer + columns).to(tl.float32)
+    else:
+        return tl.load(pointer + columns, mask=columns < K, other=0.0).to(tl.float32)
+
+
+@triton.jit
+def folded(products, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, FOLD: tl.constexpr):
+    """Sums of `FOLD` neighbours, which one thread has: `[BLOCK_N, BLOCK_K / FOLD]`."""
+    if FOLD == 1:
+        return products
+    else:
+        return tl.sum(tl.reshape(products, [BLOCK_N, BLOCK_K // FOLD, FOLD]), 2)
+
+
+@triton.jit
+def gemv_kernel(
+    x_pointer, weight_0, weight_1, weight_2, bias_0, bias_1, bias_2, norm_weight, norm_bias, residual_pointer, out_pointer,
+    n_0, n_1, n_2, out_stride, eps, K: tl.constexpr,
+    PARTS: tl.constexpr, GATED: tl.constexpr, TRANSPOSED: tl.constexpr, HAS_BIAS: tl.constexpr, NORM: tl.constexpr,
+    HAS_NORM_BIAS: tl.constexpr, ACTIVATION: tl.constexpr, HAS_RESIDUAL: tl.constexpr, EVEN: tl.constexpr, FOLD: tl.constexpr,
+    ROWS: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, DEPTH: tl.constexpr, OVERLAP: tl.constexpr,
+):  # fmt: skip
+    TILES: tl.constexpr = (K + BLOCK_K - 1) // BLOCK_K
+    block = tl.program_id(0)
+    weight = weight_0
+    bias = bias_0
+    n = n_0
+    first = 0
+    if PARTS == 3:
+        blocks_0 = tl.cdiv(n_0, BLOCK_N)
+        blocks_1 = tl.cdiv(n_1, BLOCK_N)
+        if block >= blocks_0 + blocks_1:
+            weight = weight_2
+            bias = bias_2
+            n = n_2
+            first = n_0 + n_1
+            block -= blocks_0 + blocks_1
+        elif block >= blocks_0:
+            weight = weight_1
+            bias = bias_1
+            n = n_1
+            first = n_0
+            block -= blocks_0
+    let_next_start(OVERLAP)
+    rows = block * BLOCK_N + tl.arange(0, BLOCK_N)
+    is_row = rows < n
+    columns = tl.arange(0, BLOCK_K)
+    if TRANSPOSED:
+        offsets = rows[:, None].to(tl.int64) + columns[None, :].to(tl.int64) * n
+        step = n.to(tl.int64)
+    else:
+        offsets = rows[:, None].to(tl.int64) * K + columns[None, :]
+        step = 1
+    tiles = (tile_of(weight, offsets, is_row, 0, step, K, BLOCK_K, EVEN),)
+    if GATED:
+        tiles_1 = (tile_of(weight_1, offsets, is_row, 0, step, K, BLOCK_K, EVEN),)
+    for i in tl.static_range(1, TILES):
+        if i < DEPTH:
+            tiles = tiles + (tile_of(weight, offsets, is_row, i * BLOCK_K, step, K, BLOCK_K, EVEN),)
+            if GATED:
+                tiles_1 = tiles_1 + (tile_of(weight_1, offsets, is_row, i * BLOCK_K, step, K, BLOCK_K, EVEN),)
+    wait_for_previous(OVERLAP)
+    means = ()
+    scales = ()
+    for r in tl.static_range(ROWS):
+        mean = 0.0
+        scale = 1.0
+        if NORM == 2:
+            total = tl.zeros([BLOCK_K], tl.float32)
+            for i in tl.static_range(TILES):
+                total += row_of(x_pointer + r * K, i * BLOCK_K, K, BLOCK_K)
+            mean = tl.sum(total, 0) / K
+            total = tl.zeros([BLOCK_K], tl.float32)
+            for i in tl.static_range(TILES):
+                centred = tl.where(i * BLOCK_K + columns < K, row_of(x_pointer + r * K, i * BLOCK_K, K, BLOCK_K) - mean, 0.0)
+                total += centred * centred
+            scale = tl.rsqrt(tl.sum(total, 0) / K + eps)
+        means = means + (mean,)
+        scales = scales + (scale,)
+    sums = ()
+    sums_1 = ()
+    squares = ()
+    for _ in tl.static_range(ROWS):
+        sums = sums + (tl.zeros([BLOCK_N, BLOCK_K // FOLD], tl.float32),)
+        sums_1 = sums_1 + (tl.zeros([BLOCK_N, BLOCK_K // FOLD], tl.float32),)
+        squares = squares + (tl.zeros([BLOCK_K], tl.float32),)
+    for i in tl.static_range(TILES):
+        tile = tiles[i].to(tl.float32)
+        if GATED:
+            tile_1 = tiles_1[i].to(tl.float32)
+        if NORM > 0:
+            gain = row_of(norm_weight, i * BLOCK_K, K, BLOCK_K)
+        if HAS_NORM_BIAS:
+            shift = row_of(norm_bias, i * BLOCK_K, K, BLOCK_K)
+        sums_next = ()
+        sums_1_next = ()
+        squares_next = ()
+        for r in tl.static_range(ROWS):
+            x = row_of(x_pointer + r * K, i * BLOCK_K, K, BLOCK_K)
+            if NORM == 1:
+                squares_next = squares_next + (squares[r] + x * x,)
+                x *= gain
+            if NORM == 2:
+                x = (x - means[r]) * scales[r] * gain
+            if NORM == 2 and HAS_NORM_BIAS:
+                x += shift
+            sums_next = sums_next + (sums[r] + folded(tile * x[None, :], BLOCK_N, BLOCK_K, FOLD),)
+            if GATED:
+                sums_1_next = sums_1_next + (sums_1[r] + folded(tile_1 * x[None, :], BLOCK_N, BLOCK_K, FOLD),)
+        sums = sums_next
+        if GATED:
+            sums_1 = sums_1_next
+        if NORM == 1:
+            squares = squares_next
+        if i + DEPTH < TILES:
+            tiles = tiles + (tile_of(weight, offsets, is_row, (i + DEPTH) * BLOCK_K, step, K, BLOCK_K, EVEN),)
+            if GATED:
+                tiles_1 = tiles_1 + (tile_of(weight_1, offsets, is_row, (i + DEPTH) * BLOCK_K, step, K, BLOCK_K, EVEN),)
+    for r in tl.static_range(ROWS):
+        y = tl.sum(sums[r], 1)
+        if NORM == 1:
+            scale = tl.rsqrt(tl.sum(squares[r], 0) / K + eps)
+            y *= scale
+        if HAS_BIAS:
+            y += tl.load(bias + rows, mask=is_row, other=0.0).to(tl.float32)
+        y = activate(y, ACTIVATION)
+        if GATED:
+            up = tl.sum(sums_1[r], 1)
+            if NORM == 1:
+                up *= scale
+            if HAS_BIAS:
+                up += tl.load(bias_1 + rows, mask=is_row, other=0.0).to(tl.float32)
+            y *= up
+        at = r * out_stride + first + rows
+        if HAS_RESIDUAL:
+            y += tl.load(residual_pointer + at, mask=is_row, other=0.0).to(tl.float32)
+        tl.store(out_pointer + at, y.to(out_pointer.dtype.element_ty), mask=is_row)

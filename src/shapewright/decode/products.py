@@ -1,0 +1,280 @@
+"""One product of a decode step, ready to launch: norm, weights, bias, activation and residual over fixed buffers.
+
+Shapes: x `[rows, k]`, parts `[n_i, k]`, out `[rows, Σ n_i]` (gated: `[rows, n_0]`), residual as out. A product is made once for its
+buffers; calling it launches one kernel (two where the norm stands apart, the library's where the dispatch table says so). Nothing is
+allocated and nothing is read back by a call, so that a CUDA graph can hold it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import triton
+from torch import Tensor
+from torch.nn import functional
+
+from shapewright.decode.kernels.direct import direct_kernel
+from shapewright.decode.kernels.flat import flat_kernel
+from shapewright.decode.kernels.gemv import gemv_kernel
+from shapewright.decode.kernels.norm import norm_kernel
+from shapewright.decode.layers import Linear, Norm
+from shapewright.decode.tile import Tile
+
+Call = Callable[[], object]
+Epilogue = Literal["qkv", "residual", "gated", "activation", "logits"]
+
+# Neighbours of a row of a weight that one thread loads at once: 16 bytes.
+FOLD = 8
+# Rows that fill the 8-wide side of a matrix instruction.
+SWAPPED_ROWS = 8
+
+NORMS = {"none": 0, "rms": 1, "layer": 2}
+ACTIVATIONS = {"none": 0, "silu": 1, "relu": 2, "gelu": 3, "gelu_tanh": 4}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Product:
+    """What is computed, whatever computes it. `gated`: parts are gate and up."""
+
+    epilogue: Epilogue
+    parts: tuple[Linear, ...]
+    norm: Norm | None = None
+    activation: str = "none"
+
+    @property
+    def is_gated(self) -> bool:
+        """Whether the two parts meet in act(gate) · up."""
+        return self.epilogue == "gated"
+
+    @property
+    def n(self) -> int:
+        """Outputs of all parts."""
+        return sum(part.n for part in self.parts)
+
+    @property
+    def k(self) -> int:
+        """Inputs."""
+        return self.parts[0].k
+
+    @property
+    def outputs(self) -> int:
+        """Width of what is written."""
+        return self.parts[0].n if self.is_gated else self.n
+
+
+class Scratch:
+    """Memory that products share, one after another: a normed input, sums of split products and the counters that tell who is last."""
+
+    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+        self.device, self.dtype = device, dtype
+        self.sums = torch.empty(0, dtype=torch.float32, device=device)
+        self.counters = torch.zeros(4096, dtype=torch.int32, device=device)
+        self.normed = torch.empty(0, dtype=dtype, device=device)
+
+    def normed_rows(self, rows: int, k: int) -> Tensor:
+        """`[rows, k]`, written by the norm before a product."""
+        if self.normed.numel() < rows * k:
+            self.normed = torch.empty(rows * k, dtype=self.dtype, device=self.device)
+        return self.normed[: rows * k].view(rows, k)
+
+    def split_sums(self, count: int, programs: int) -> tuple[Tensor, Tensor]:
+        """`count` sums and a zeroed counter for each of `programs`."""
+        if self.sums.numel() < count:
+            self.sums = torch.empty(count, dtype=torch.float32, device=self.device)
+        if self.counters.numel() < programs:
+            self.counters = torch.zeros(programs, dtype=torch.int32, device=self.device)
+        return self.sums, self.counters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operands:
+    """The buffers of one product. `overlaps`: it may start before the kernel before it ends."""
+
+    x: Tensor
+    out: Tensor
+    residual: Tensor | None = None
+    scratch: Scratch
+    overlaps: bool = False
+
+
+def product_calls(product: Product, tile: Tile, operands: Operands) -> list[Call]:
+    """The launches of a product."""
+    if tile.kernel == "library":
+        return _library(product, operands)
+    if product.norm is not None and (tile.norm_apart or (tile.kernel != "gemv" and product.norm.kind == "layer")):
+        return [norm_call(product.norm, operands), *_kernel(_without_norm(product), tile, _normed(product, operands))]
+    return _kernel(product, tile, operands)
+
+
+def norm_call(norm: Norm, operands: Operands) -> Call:
+    """The norm of x into the scratch."""
+    rows, k = operands.x.shape
+    out = operands.scratch.normed_rows(rows, k)
+    arguments = (operands.x, norm.weight, _or(norm.bias, norm.weight), out, k, norm.eps)
+    options = {
+        "NORM": NORMS[norm.kind],
+        "HAS_BIAS": norm.bias is not None,
+        "BLOCK_K": triton.next_power_of_2(k),
+        "OVERLAP": operands.overlaps,
+        "num_warps": 8 if k > 2048 else 4,
+    }
+    return launch(norm_kernel, (rows,), arguments, options)
+
+
+def _normed(product: Product, operands: Operands) -> Operands:
+    normed = operands.scratch.normed_rows(operands.x.shape[0], product.k)
+    return Operands(
+        x=normed, out=operands.out, residual=operands.residual, scratch=operands.scratch, overlaps=operands.overlaps
+    )  # fmt: skip
+
+
+def _without_norm(product: Product) -> Product:
+    return Product(epilogue=product.epilogue, parts=product.parts, activation=product.activation)
+
+
+def _kernel(product: Product, tile: Tile, operands: Operands) -> list[Call]:
+    options = {
+        "PARTS": 1 if product.is_gated else len(product.parts),
+        "GATED": product.is_gated,
+        "HAS_BIAS": product.parts[0].bias is not None,
+        "NORM": NORMS["none" if product.norm is None else product.norm.kind],
+        "ACTIVATION": ACTIVATIONS[product.activation],
+        "HAS_RESIDUAL": operands.residual is not None,
+        "BLOCK_N": tile.block_n,
+        "OVERLAP": operands.overlaps,
+        "num_warps": tile.warps,
+    }
+    make = {"gemv": _gemv, "direct": _direct, "flat": _flat}[tile.kernel]
+    return [make(product, tile, operands, options)]
+
+
+def _direct(product: Product, tile: Tile, operands: Operands, options: dict) -> Call:
+    norm, x, out = product.norm, operands.x, operands.out
+    weights, biases, sizes = _parts(product)
+    arguments = (
+        x, *weights, *biases, x if norm is None else norm.weight, _or(operands.residual, out), out,
+        x.shape[0], *sizes, out.stride(0), 0.0 if norm is None else norm.eps, product.k,
+    )  # fmt: skip
+    is_swapped = x.shape[0] <= SWAPPED_ROWS and tile.block_n >= 16
+    more = {
+        "BLOCK_M": 8 if is_swapped else max(16, triton.next_power_of_2(x.shape[0])),
+        "DEPTH": tile.stages,
+        "SWAPPED": is_swapped,
+        "num_stages": 1,
+    }
+    return launch(direct_kernel, (_blocks(product, tile),), arguments, options | more)
+
+
+def _gemv(product: Product, tile: Tile, operands: Operands, options: dict) -> Call:
+    norm, x, out = product.norm, operands.x, operands.out
+    weights, biases, sizes = _parts(product)
+    norm_weight = x if norm is None else norm.weight
+    norm_bias = None if norm is None else norm.bias
+    arguments = (
+        x, *weights, *biases, norm_weight, _or(norm_bias, norm_weight), _or(operands.residual, out), out,
+        *sizes, out.stride(0), 0.0 if norm is None else norm.eps, product.k,
+    )  # fmt: skip
+    more = {
+        "TRANSPOSED": product.parts[0].transposed,
+        "BLOCK_K": tile.block_k,
+        "FOLD": 1 if product.parts[0].transposed else min(FOLD, tile.block_k),
+        "HAS_NORM_BIAS": norm_bias is not None,
+        "EVEN": all(part.n % tile.block_n == 0 for part in product.parts),
+        "ROWS": x.shape[0],
+        "DEPTH": tile.stages,
+    }
+    return launch(gemv_kernel, (_blocks(product, tile),), arguments, options | more)
+
+
+def _flat(product: Product, tile: Tile, operands: Operands, options: dict) -> Call:
+    norm, x, out = product.norm, operands.x, operands.out
+    weights, biases, sizes = _parts(product)
+    grid = (_blocks(product, tile), ceil_div(x.shape[0], tile.block_m), tile.splits)
+    width = 2 * tile.block_n * tile.block_m + tile.block_m
+    programs = grid[0] * grid[1]
+    sums, counters = operands.scratch.split_sums(programs * tile.splits * width if tile.splits > 1 else 1, programs)
+    arguments = (
+        x, *weights, *biases, x if norm is None else norm.weight, _or(operands.residual, out), out, sums, counters,
+        x.shape[0], *sizes, out.stride(0), 0.0 if norm is None else norm.eps, product.k,
+    )  # fmt: skip
+    more = {
+        "TRANSPOSED": product.parts[0].transposed,
+        "BLOCK_M": tile.block_m,
+        "BLOCK_K": tile.block_k,
+        "SPLITS": tile.splits,
+        "STAGES": tile.stages,
+        "EVEN": all(part.n % tile.block_n == 0 for part in product.parts) and product.k % (tile.block_k * tile.splits) == 0,
+        "EARLY": tile.early and operands.overlaps and x.element_size() == 2,
+    }
+    return launch(flat_kernel, grid, arguments, options | more)
+
+
+def _parts(product: Product) -> tuple[list[Tensor], list[Tensor], list[int]]:
+    """Three weights, biases and sizes: the kernels take three of each, and touch as many as there are."""
+    parts = [*product.parts, *([product.parts[0]] * (3 - len(product.parts)))]
+    weights = [part.weight for part in parts]
+    return weights, [_or(part.bias, part.weight) for part in parts], [part.n for part in parts]
+
+
+def _blocks(product: Product, tile: Tile) -> int:
+    parts = product.parts[:1] if product.is_gated else product.parts
+    return sum(ceil_div(part.n, tile.block_n) for part in parts)
+
+
+def _or(tensor: Tensor | None, other: Tensor) -> Tensor:
+    return other if tensor is None else tensor
+
+
+def ceil_div(size: int, block: int) -> int:
+    """Blocks that cover `size`."""
+    return -(-size // block)
+
+
+def launch(kernel: Any, grid: tuple[int, ...], arguments: tuple, options: dict) -> Call:
+    """A launch of a Triton kernel (whose own type is private), as early as its `OVERLAP` allows."""
+    if options["OVERLAP"]:
+        options = options | {"launch_pdl": True}
+    return lambda: kernel[grid](*arguments, **options)
+
+
+def _library(product: Product, operands: Operands) -> list[Call]:
+    """torch's products, with what comes before and after them; the epilogue in plain operators over fixed buffers."""
+    calls: list[Call] = []
+    x, out = operands.x, operands.out
+    if product.norm is not None:
+        calls.append(norm_call(product.norm, Operands(x=x, out=out, scratch=operands.scratch)))
+        x = operands.scratch.normed_rows(x.shape[0], product.k)
+    calls.append(lambda: _library_product(product, x, out, operands.residual))
+    return calls
+
+
+@torch.no_grad()
+def _library_product(product: Product, x: Tensor, out: Tensor, residual: Tensor | None) -> None:
+    parts = [_linear(part, x) for part in product.parts]
+    if product.is_gated:
+        result = _activated(parts[0], product.activation) * parts[1]
+    else:
+        result = _activated(torch.cat(parts, dim=1) if len(parts) > 1 else parts[0], product.activation)
+    if residual is not None:
+        result = result + residual
+    out.copy_(result)
+
+
+def _linear(part: Linear, x: Tensor) -> Tensor:
+    if part.transposed:
+        return x @ part.weight if part.bias is None else torch.addmm(part.bias, x, part.weight)
+    return functional.linear(x, part.weight, part.bias)
+
+
+def _activated(x: Tensor, activation: str) -> Tensor:
+    match activation:
+        case "silu":
+            return functional.silu(x)
+        case "relu":
+            return functional.relu(x)
+        case "gelu":
+            return functional.gelu(x)
+        case "gelu_tanh":
+            return functional.gelu(x, approximate="tanh")
+    return x

@@ -1,0 +1,223 @@
+"""Measures which kernel and tile each product of a model's step should take, and writes the table that `dispatch` reads.
+
+A tile is judged inside a whole step (a few layers of the model itself, more weight than any cache holds, as a CUDA graph): kernels overlap,
+so that the fastest alone is not always the fastest there. For each number of rows: every candidate for all products at once; then, product
+by product, the best few with all others fixed. Times are seconds of the median replay.
+
+Source: FlashDecoding++ (Hong et al., 2024), section 5, measures each product alone; the step in place of the product is this project's.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from shapewright.decode.buffers import Buffers
+from shapewright.decode.dispatch import Dispatch, Entry, Hardware, Table, fitted, hardware_of, load_table
+from shapewright.decode.layers import Attention, Decoder
+from shapewright.decode.products import Product
+from shapewright.decode.step import Step
+from shapewright.decode.tile import AttentionTile, Tile
+from shapewright.errors import InputError
+
+ROWS = (1, 2, 4, 8, 16, 32, 64)
+CONTEXT = 1024
+# Weight in the measured layers: many times any cache.
+LEAST_BYTES = 1.2e9
+REPLAYS, REPEATS = 10, 3
+FINALISTS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One measured step: every product's tile by its place (epilogue, n, k)."""
+
+    rows: int
+    tiles: dict[tuple[str, int, int], Tile]
+    step_s: float
+
+
+class Chosen:
+    """A step's choices: given tiles, and attention as the defaults have it."""
+
+    def __init__(self, tiles: dict[tuple[str, int, int], Tile], dispatch: Dispatch) -> None:
+        self.tiles, self.dispatch, self.overlaps = tiles, dispatch, dispatch.overlaps
+
+    def product(self, product: Product, rows: int) -> Tile:
+        """The tile under trial."""
+        tile = self.tiles.get(place(product))
+        return self.dispatch.product(product, rows) if tile is None else fitted(tile, product, rows, self.dispatch.hardware)
+
+    def attention(self, attention: Attention, batch: int, *, is_short: bool) -> AttentionTile:
+        """As it will run."""
+        return self.dispatch.attention(attention, batch, is_short=is_short)
+
+
+def place(product: Product) -> tuple[str, int, int]:
+    """What a table tells products apart by, within one dtype."""
+    return product.epilogue, product.n, product.k
+
+
+def candidates(rows: int) -> list[Tile]:
+    """What is worth a try for so many rows; the norm inside the product or before it is tried later."""
+    if rows == 1:
+        shapes = ((4, 1024, 4, 4), (4, 1024, 4, 2), (2, 1024, 4, 4), (8, 512, 4, 4))
+        return [Tile(kernel="gemv", block_n=n, block_k=k, warps=warps, stages=stages) for n, k, warps, stages in shapes]
+    block_m = 8 if rows <= 8 else min(rows, 64)
+    if rows <= 16:
+        shapes = ((16, 512, 1, 3), (16, 256, 1, 5), (16, 256, 1, 4), (32, 256, 2, 4), (32, 512, 2, 3))
+    else:
+        shapes = ((64, 128, 4, 4), (32, 128, 4, 4), (64, 64, 4, 5), (32, 256, 4, 3))
+    flat = [
+        Tile(kernel="flat", block_m=block_m, block_n=n, block_k=k, warps=warps, stages=stages, norm_apart=True, early=early)
+        for n, k, warps, stages in shapes
+        for early in ((False, True) if rows <= 16 else (False,))
+    ]
+    direct = [Tile(kernel="direct", block_n=n, stages=stages, warps=1, norm_apart=True) for n, stages in ((16, 16), (8, 32))]
+    return [*flat, *(direct if rows <= 16 else []), *([Tile(kernel="library")] if rows >= 8 else [])]
+
+
+def profile_decoder(
+    decoder: Decoder, rows: Sequence[int] = ROWS, *, time_limit_s: float = 600, tell: Callable[[str], None] = lambda line: None
+) -> Table:
+    """The table of a model's products on the GPU that it lies on. Numbers of rows not reached in time are left out."""
+    few = _first_layers(decoder)
+    hardware = hardware_of(decoder.device)
+    dtype = str(decoder.dtype).removeprefix("torch.")
+    begun = time.monotonic()
+    entries: list[Entry] = []
+    for count in rows:
+        if time.monotonic() - begun > time_limit_s:
+            break
+        best = _best(few, count, hardware)
+        tell(f"rows {count}: {best.step_s * 1e3:.3f} ms a step of {len(few.layers)} layers")
+        entries += [
+            Entry(epilogue=epilogue, n=n, k=k, dtype=dtype, rows=count, tile=tile, step_s=best.step_s)
+            for (epilogue, n, k), tile in best.tiles.items()
+        ]
+    versions = {"torch": torch.__version__, "triton": _triton_version()}
+    return Table(gpu=hardware.name, entries=tuple(entries), versions=versions)
+
+
+def _best(decoder: Decoder, rows: int, hardware: Hardware) -> Trial:
+    """Coordinate descent from the best uniform choice."""
+    buffers = Buffers(decoder, rows, CONTEXT + 64)
+    buffers.cache.normal_()
+    dispatch = Dispatch(hardware, Table())
+    products = {place(product): product for product in step_products(decoder)}
+
+    def tried(tiles: dict[tuple[str, int, int], Tile]) -> Trial:
+        return Trial(rows=rows, tiles=tiles, step_s=_step_s(decoder, buffers, Chosen(tiles, dispatch)))
+
+    uniform = sorted((tried(dict.fromkeys(products, tile)) for tile in candidates(rows)), key=lambda trial: trial.step_s)
+    best = uniform[0]
+    ranked = [next(iter(trial.tiles.values())) for trial in uniform if trial.step_s < float("inf")]
+    for key, product in products.items():
+        for tile in _alternatives(ranked, product):
+            trial = tried(best.tiles | {key: tile})
+            best = min(best, trial, key=lambda each: each.step_s)
+    return best
+
+
+def _alternatives(ranked: Sequence[Tile], product: Product) -> Iterator[Tile]:
+    yield from ranked[1:FINALISTS]
+    if ranked and ranked[0].kernel != "library" and product.norm is not None:
+        yield replace(ranked[0], norm_apart=not ranked[0].norm_apart)
+
+
+def _step_s(decoder: Decoder, buffers: Buffers, choices: Chosen) -> float:
+    """Seconds of one step; infinity where a tile asks for more than the GPU has."""
+    try:
+        step = Step(decoder, buffers, choices)
+        _reset(buffers)
+        step.run_greedy()
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            step.run_greedy()
+    except Exception as error:
+        if "out of resource" in str(error):
+            return float("inf")
+        raise
+    return statistics.median(_replayed_s(graph, buffers) for _ in range(REPEATS))
+
+
+def _replayed_s(graph: torch.cuda.CUDAGraph, buffers: Buffers) -> float:
+    _reset(buffers)
+    graph.replay()
+    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    begin.record()
+    for _ in range(REPLAYS):
+        graph.replay()
+    end.record()
+    end.synchronize()
+    return begin.elapsed_time(end) * 1e-3 / REPLAYS
+
+
+def _reset(buffers: Buffers) -> None:
+    buffers.length.fill_(CONTEXT)
+    buffers.first.fill_(CONTEXT)
+    buffers.positions.fill_(CONTEXT)
+
+
+def step_products(decoder: Decoder) -> Iterator[Product]:
+    """The products of one layer, and the logits'."""
+    layer = decoder.layers[0]
+    mlp = layer.mlp
+    yield Product(epilogue="qkv", parts=layer.attention.parts, norm=layer.attention_norm)
+    yield Product(epilogue="residual", parts=(layer.attention.out,))
+    if mlp.gate is not None:
+        yield Product(epilogue="gated", parts=(mlp.gate, mlp.up), norm=layer.mlp_norm, activation=mlp.activation)
+    else:
+        yield Product(epilogue="activation", parts=(mlp.up,), norm=layer.mlp_norm, activation=mlp.activation)
+    yield Product(epilogue="residual", parts=(mlp.down,))
+    yield Product(epilogue="logits", parts=(decoder.head,), norm=decoder.final_norm)
+
+
+def _first_layers(decoder: Decoder) -> Decoder:
+    """So many layers that their weights are `LEAST_BYTES`, or all."""
+    weights = sum(product.n * product.k for product in step_products(decoder) if product.epilogue != "logits")
+    return replace(decoder, layers=decoder.layers[: max(2, round(LEAST_BYTES / (weights * decoder.embedding.element_size())))])
+
+
+def _triton_version() -> str:
+    import triton
+
+    return triton.__version__
+
+
+def write_table(table: Table, path: Path) -> None:
+    """The table as a file, beside what an earlier one of the same GPU holds of other products."""
+    before = table_before(path, table.gpu)
+    merged = table if before is None else replace(before.merged(table.entries), versions=table.versions)
+    path.write_text(merged.text(), encoding="utf-8")
+
+
+def table_before(path: Path, gpu: str) -> Table | None:
+    """What a file holds already; a file that is no table of this GPU is not touched."""
+    if not path.exists():
+        return None
+    before = load_table(path)
+    if before.gpu != gpu:
+        raise InputError(f"this table is of {before.gpu}, not of {gpu}", where=str(path), hint="name another file with --out")
+    return before
+
+
+def profile(model_name: str, *, rows: Sequence[int] = ROWS, out: Path, time_limit_s: float = 600, dtype: str = "bf16") -> Table:
+    """`shapewright decode profile MODEL`: random weights of the model's shape, measured here; what `out` holds of others stays."""
+    from shapewright.decode.bench_models import build_model, recipe_for
+    from shapewright.decode.families import read_decoder
+    from shapewright.measure.devices import open_device
+
+    recipe, device = recipe_for(model_name), open_device("cuda")
+    # Before a minute of measuring, not after it.
+    table_before(out, device.gpu)
+    bench = build_model(recipe, device, name=model_name, dtype=dtype, positions=CONTEXT + 64)
+    table = profile_decoder(read_decoder(bench.model), rows, time_limit_s=time_limit_s)
+    write_table(table, out)
+    return table

@@ -1,0 +1,46 @@
+"""How one product of a decode step runs: which kernel, over which tiles."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """`gemv` and `direct` take `block_n` outputs of every row a program, `stages` tiles of the weight in registers (`direct`: of 32
+    columns, by one warp); `flat` `block_n` outputs of `block_m` rows, k in `splits` ranges, `stages` tiles of the weight on their way;
+    `library` is torch's own product with the epilogue after it. `norm_apart`: the norm is a kernel of its own before this one. `early`: a
+    `flat` program asks for its first tiles before it waits for its input.
+    """
+
+    kernel: Literal["gemv", "direct", "flat", "library"]
+    block_m: int = 1
+    block_n: int = 1
+    block_k: int = 1
+    splits: int = 1
+    stages: int = 1
+    warps: int = 4
+    norm_apart: bool = False
+    early: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionTile:
+    """`splits` ranges of slots a key-value head, `block_s` slots at a time, `stages` of them on their way.
+
+    `unified`: the asynchronous softmax with one maximum `phi` for all (natural log), valid within `bound` (log2) of it. `on_matrix_units`:
+    a query alone is padded to their 16 rows as a group is. `prefetch`: a program asks for all of its range at once (NVIDIA, 9.0 on).
+    """
+
+    splits: int
+    block_s: int
+    stages: int = 1
+    warps: int = 4
+    unified: bool = False
+    phi: float = 0.0
+    bound: float = 60.0
+    on_matrix_units: bool = True
+    prefetch: bool = False
+
+    def queries(self, group: int) -> int:
+        """Rows of the product with the keys: one query alone, or as many as the matrix units take at once."""
+        return 1 if group == 1 and not self.on_matrix_units else max(16, 1 << (group - 1).bit_length())

@@ -1,0 +1,118 @@
+"""Products ready to launch, in the interpreter: the library's, norms that stand apart, scratch that products share."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from shapewright.decode.products import Operands, Product, Scratch, product_calls
+from shapewright.decode.tile import Tile
+from unit.decode.kernels.plain import Case, check_product, drawn, error_of, plain_product
+
+LIBRARY = Tile(kernel="library")
+GEMV = Tile(kernel="gemv", block_n=8, block_k=16, stages=2)
+FLAT = Tile(kernel="flat", block_m=8, block_n=16, block_k=16, stages=2)
+SPLIT = replace(FLAT, splits=2)
+CASES = {
+    "qkv": Case(n=(9, 4, 4), rows=3, epilogue="qkv", norm="rms", bias=True),
+    "qkv in one": Case(n=(15,), rows=3, epilogue="qkv", norm="layer", bias=True, transposed=True),
+    "residual": Case(rows=3, residual=True),
+    "residual with a bias": Case(rows=3, residual=True, bias=True, transposed=True),
+    "gated": Case(n=(7, 7), rows=3, epilogue="gated", norm="rms", activation="silu"),
+    "activation": Case(rows=3, epilogue="activation", norm="layer", activation="gelu", bias=True),
+    "activation without a bias": Case(rows=3, epilogue="activation", activation="gelu_tanh", transposed=True),
+    "logits": Case(n=(41,), rows=3, epilogue="logits", norm="rms"),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("name", CASES)
+def test_the_librarys(name: str, dtype: torch.dtype) -> None:
+    check_product(replace(CASES[name], dtype=dtype), LIBRARY)
+
+
+@pytest.mark.parametrize("activation", ["none", "silu", "relu", "gelu", "gelu_tanh"])
+def test_the_librarys_activations(activation: str) -> None:
+    check_product(Case(epilogue="activation", activation=activation), LIBRARY)
+
+
+@pytest.mark.parametrize("norm", ["rms", "layer"])
+@pytest.mark.parametrize("tile", [GEMV, FLAT, SPLIT], ids=["gemv", "flat", "split"])
+def test_a_norm_apart(tile: Tile, norm: str) -> None:
+    """Two launches, the same result."""
+    case = Case(n=(9, 4, 4), rows=2, epilogue="qkv", norm=norm, bias=True)
+    check_product(case, replace(tile, norm_apart=True))
+    assert len(calls_of(case, replace(tile, norm_apart=True))) == 2
+
+
+@pytest.mark.parametrize(("tile", "norm", "num_launches"), [(GEMV, "rms", 1), (GEMV, "layer", 1), (FLAT, "rms", 1), (FLAT, "layer", 2)])
+def test_launches(tile: Tile, norm: str, num_launches: int) -> None:
+    """A layer norm stands before a flat product, which cannot fold it in."""
+    assert len(calls_of(Case(norm=norm), tile)) == num_launches
+
+
+def calls_of(case: Case, tile: Tile) -> list:
+    x = torch.zeros(case.rows, case.k)
+    product = case.product()
+    return product_calls(product, tile, Operands(x=x, out=torch.zeros(case.rows, product.outputs), scratch=Scratch(x.device, x.dtype)))
+
+
+def test_sizes_of_a_product() -> None:
+    gated, qkv = CASES["gated"].product(), CASES["qkv"].product()
+    assert (gated.n, gated.k, gated.outputs, gated.is_gated) == (14, 37, 7, True)
+    assert (qkv.n, qkv.k, qkv.outputs, qkv.is_gated) == (17, 37, 17, False)
+    assert CASES["qkv in one"].product().k == 37
+
+
+def test_rows_out_of_a_wider_buffer() -> None:
+    """The rows of `out` may lie further apart than they are wide; what lies between stays."""
+    case = CASES["qkv"]
+    product, x = case.product(), drawn(3, case.k, seed=0)
+    for tile in (GEMV, FLAT, SPLIT, LIBRARY):
+        wide = torch.full((3, 20), float("nan"))
+        operands = Operands(x=x, out=wide[:, :17], scratch=Scratch(x.device, x.dtype))
+        for call in product_calls(product, tile, operands):
+            call()
+        assert error_of(wide[:, :17], plain_product(product, x, None)) < 3e-6
+        assert wide[:, 17:].isnan().all()
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_products_share_scratch_one_after_another(order: tuple[int, int]) -> None:
+    """A second product that needs more of it leaves the first as it was, launched in either order, again and again."""
+    small, large = Case(rows=2, norm="layer"), Case(n=(70,), k=90, rows=11, norm="layer")
+    scratch = Scratch(torch.device("cpu"), torch.float32)
+    launches = []
+    for case in (small, large):
+        product, x = case.product(), drawn(case.rows, case.k, seed=0)
+        out = torch.empty(case.rows, product.outputs)
+        launches.append((product, x, out, product_calls(product, SPLIT, Operands(x=x, out=out, scratch=scratch))))
+    for index in (*order, *order):
+        product, x, out, calls = launches[index]
+        out.fill_(float("nan"))
+        for call in calls:
+            call()
+        assert error_of(out, plain_product(product, x, None)) < 3e-6
+    assert not scratch.counters.any()
+
+
+def test_counters_for_more_programs_than_there_were() -> None:
+    scratch = Scratch(torch.device("cpu"), torch.float32)
+    sums, counters = scratch.split_sums(10, 5000)
+    assert counters.numel() >= 5000
+    assert not counters.any()
+    assert sums.numel() >= 10
+
+
+def test_weights_are_read_where_they_lie() -> None:
+    """A change of the weight in place shows in the next launch: nothing was copied when the product was made."""
+    product: Product = Case().product()
+    x, out = drawn(1, 37, seed=0), torch.empty(1, 13)
+    for tile in (GEMV, FLAT, LIBRARY):
+        calls = product_calls(product, tile, Operands(x=x, out=out, scratch=Scratch(x.device, x.dtype)))
+        product.parts[0].weight.mul_(-2)
+        for call in calls:
+            call()
+        assert error_of(out, plain_product(product, x, None)) < 3e-6

@@ -1,0 +1,87 @@
+"""Measuring tiles: what is tried, how the best is found, and the file it goes to. The clock is replaced: no GPU is needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from shapewright.decode import profile
+from shapewright.decode.dispatch import Dispatch, Entry, Hardware, Table, known_table, load_table
+from shapewright.decode.families import read_decoder
+from shapewright.decode.profile import candidates, place, profile_decoder, step_products, write_table
+from shapewright.decode.tile import Tile
+from shapewright.errors import InputError
+from unit.decode.tiny import tiny_llama, tiny_opt
+
+
+def entry(n: int, rows: int, tile: Tile) -> Entry:
+    return Entry(epilogue="qkv", n=n, k=64, dtype="bfloat16", rows=rows, tile=tile, step_s=1e-3)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 8, 16, 17, 64])
+def test_candidates_are_of_kernels_that_take_so_many_rows(rows: int) -> None:
+    tiles = candidates(rows)
+    assert len(set(tiles)) == len(tiles) > 3
+    assert {tile.kernel for tile in tiles} <= ({"gemv"} if rows == 1 else {"flat", "direct", "library"})
+    assert all(tile.block_m >= min(rows, 8) for tile in tiles if tile.kernel == "flat")
+
+
+def test_each_product_gets_the_tile_of_the_fastest_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step's time is a sum over its products of how far each tile is from its own best: descent finds all of them."""
+    tiles = candidates(1)
+    decoder = read_decoder(tiny_llama())
+
+    def step_s(decoder_: object, buffers: object, choices: profile.Chosen) -> float:
+        found = {product.epilogue: choices.tiles[place(product)] for product in step_products(decoder)}
+        away = [0 if tile.stages == 4 and tile.norm_apart == (epilogue == "qkv") else 1 for epilogue, tile in found.items()]
+        return 1.0 + sum(away)
+
+    monkeypatch.setattr(profile, "_step_s", step_s)
+    table = profile_decoder(decoder, rows=(1,))
+    assert {each.epilogue: each.tile.norm_apart for each in table.entries}["qkv"]
+    assert all(each.tile.stages == 4 and each.tile in [*tiles, *(_apart(tile) for tile in tiles)] for each in table.entries)
+    assert {each.rows for each in table.entries} == {1}
+    assert {each.step_s for each in table.entries} == {1.0}
+
+
+def _apart(tile: Tile) -> Tile:
+    return Tile(**{name: getattr(tile, name) for name in tile.__dataclass_fields__} | {"norm_apart": True})
+
+
+def test_the_time_limit_leaves_out_what_is_not_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profile, "_step_s", lambda *_: 1.0)
+    assert profile_decoder(read_decoder(tiny_opt()), rows=(1, 2), time_limit_s=-1).entries == ()
+
+
+def test_a_table_is_added_to_and_another_gpus_is_not_touched(tmp_path: Path) -> None:
+    path = tmp_path / "table.json"
+    write_table(Table(gpu="NVIDIA A", entries=(entry(64, 1, Tile(kernel="gemv", block_n=2)), entry(96, 1, Tile(kernel="gemv")))), path)
+    write_table(Table(gpu="NVIDIA A", entries=(entry(64, 1, Tile(kernel="gemv", block_n=8)),)), path)
+    assert {(each.n, each.tile.block_n) for each in load_table(path).entries} == {(64, 8), (96, 1)}
+    before = path.read_text()
+    with pytest.raises(InputError, match="of NVIDIA A, not of NVIDIA B"):
+        write_table(Table(gpu="NVIDIA B"), path)
+    assert path.read_text() == before
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"gpu": "x"}', '{"gpu": "x", "versions": {}, "entries": [{"n": 1}]}', "\x00"])
+def test_a_file_that_is_no_table_is_named_and_kept(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "table.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match="no table of decode kernels"):
+        write_table(Table(gpu="NVIDIA A"), path)
+    assert path.read_text() == text
+
+
+def test_the_users_table_comes_before_the_shipped_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHAPEWRIGHT_RUNS", str(tmp_path))
+    shipped = known_table("NVIDIA H200")
+    first = shipped.entries[0]
+    mine = Tile(kernel="gemv", block_n=64, block_k=16)
+    own = Entry(epilogue=first.epilogue, n=first.n, k=first.k, dtype=first.dtype, rows=first.rows, tile=mine, step_s=1.0)
+    write_table(Table(gpu="NVIDIA H200", entries=(own,)), tmp_path / "decode-table.json")
+    assert known_table("NVIDIA H200").tile(first.epilogue, first.n, first.k, first.dtype, first.rows) == mine
+    assert len(known_table("NVIDIA H200").entries) == len(shipped.entries)
+    # Another GPU's choices say nothing about this one.
+    assert Dispatch(Hardware(name="NVIDIA Z")).table.entries == ()
