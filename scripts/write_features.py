@@ -87,6 +87,8 @@ def load_data(path: Path = DATA) -> Data:
 
 
 def _feature(entry: Mapping[str, Any], sentences: Mapping[str, str]) -> Feature:
+    kept = entry.get("kept", {})
+    entry = {**entry, **kept} if kept and (ROOT / kept["folder"]).is_dir() else entry
     commands = tuple(entry["commands"])
     status = entry.get("status", "works")
     assert status in STATUSES and bool(entry.get("why")) == (status != "works"), entry["id"]

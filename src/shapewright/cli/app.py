@@ -55,6 +55,8 @@ def build_app(asked: Collection[str] = ()) -> App:
     _add(
         app, "shapewright.cli.saturation:saturation", "saturation", "Find the hidden size from which on each operator is saturated.", asked
     )
+    decode_help = _own_help("shapewright.cli.decode:decode") if "decode" in asked else "Measure how fast models decode, by engine."
+    app.command("shapewright.cli.decode:decode_app", name="decode", help=decode_help)
     predict = App(name="predict", help="Predict the times of operators in bulk.")
     predict.command("shapewright.cli.predict_gemm:predict_gemm", name="gemm", help="Predict every product of a CSV file.")
     app.command(predict)

@@ -86,7 +86,7 @@ def measured(points: Sequence[Point], flags: BenchFlags, *, name: str, plan: Pla
     """Run the points that the file lacks, as their plan has it; what is kept, and how to go on, is said however it ends."""
     if not points:
         raise InputError("there is no point to measure", hint="name at least one")
-    path = _path(flags.out, name)
+    path = run_path(flags.out, name)
     line = ProgressLine() if len(points) > 1 else None
     with Run.open(path) as run:
         print_notes([f"{path}: {run.repaired}"] if run.repaired else [])
@@ -142,7 +142,7 @@ def _num_kept(run: Run, points: Sequence[Point]) -> int:
     return sum(key in wanted for key, _ in run.done)
 
 
-def _path(out: str | None, name: str) -> Path:
+def run_path(out: str | None, name: str) -> Path:
     """Where the rows go: the file that was named, else a new one in the user's folder of runs."""
     if out is not None:
         if not out.endswith(".jsonl"):

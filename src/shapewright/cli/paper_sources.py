@@ -129,13 +129,13 @@ def paper_times(flags: SourceFlags, gpus: Sequence[Gpu], points_of: Callable[[Gp
     if flags.measured and (points := points_of(gpu_at_hand(flags.device or "cuda"))):
         paths = [_measured_here(flags, points)]
     stored = {gpu.name: measured_times(paths, gpu) for gpu in gpus} if paths else {}
-    if stored and not any(each.rows for each in stored.values()):
+    if stored and all(each.is_empty for each in stored.values()):
         raise InputError(f"no row is of {' or '.join(stored)}", where=paths[0], hint=_other_gpus(paths))
     times: list[Times] = []
     for gpu in gpus:
         times.append(Predicted(gpu=gpu, library=flags.library))
         own: Measured | None = stored.get(gpu.name)
-        if own is not None and own.rows:
+        if own is not None and not own.is_empty:
             times.append(own)
         elif own is not None:
             print_notes([f"{gpu.name}: no row is measured on it"])

@@ -19,6 +19,7 @@ from pathlib import Path
 from ..hardware.gpu import Gpu
 from .comparing import Comparison, compare
 from .curves import Curve, curve_at, curves
+from .decoders import has_decoder
 from .figure import Figure
 from .logs import AsLogged, log_rows
 from .rows import Row, curve_rows, figure_rows, published_rows
@@ -96,9 +97,15 @@ def _comparisons(
         against = against if dtype == PAPER_DTYPE else []
         if each.source == "predicted":
             gpu = each.gpu.name
-            against += [list(found) for found in own if found and found[0].source == "measured" and found[0].gpu == gpu]
+            measured = [found for other, found in zip(times, own, strict=True) if not _is_another_engine(figure, other)]
+            against += [list(found) for found in measured if found and found[0].source == "measured" and found[0].gpu == gpu]
         made += [compare(figure, _said(figure, _asked(each, found, times), rows, found, dtype), found) for found in against if found]
     return tuple(each for each in made if each is not None)
+
+
+def _is_another_engine(figure: Figure, times: Times) -> bool:
+    """Whether what was measured of the figure is our decoder, and what is predicted transformers' kernels."""
+    return figure.chart == "decode" and has_decoder(times)
 
 
 def _said(figure: Figure, times: Times, rows: Sequence[Row], found: Sequence[Row], dtype: str) -> Sequence[Row]:
@@ -131,6 +138,8 @@ def _remarks(figure: Figure, times: Sequence[Times], own: Sequence[Sequence[Row]
     for each, rows in zip(times, own, strict=True):
         if figure.is_diagram:
             continue
+        if rows and _is_another_engine(figure, each):
+            said.append(f"{each.gpu.name}: measured is this project's decoder, predicted are transformers' kernels alone: not compared")
         if not rows:
             said.append(f"{each.gpu.name}: nothing of it is {each.source}")
         elif each.source == "measured" and figure.is_sweep:

@@ -16,6 +16,8 @@ from typing import Any, Literal, Protocol
 
 from ..calibrate.compare import Compared, compare_points
 from ..calibrate.products import catalogued
+from ..decode.bench_rows import Row as DecodeRow
+from ..decode.bench_rows import rows_of
 from ..hardware.gpu import Gpu
 from ..measure.points import Point, key_of
 from ..measure.run_lines import key_of_row
@@ -122,10 +124,17 @@ class Measured:
     gpu: Gpu
     rows: Mapping[str, Mapping[str, Any]]
     environments: tuple[Mapping[str, Any], ...] = ()
+    decoders: tuple[DecodeRow, ...] = ()
+    """Rows of `shapewright decode`, which are no points."""
 
     @property
     def source(self) -> Source:
         return "measured"
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing at all was measured."""
+        return not self.rows and not self.decoders
 
     def of(self, points: Sequence[Point]) -> list[Time | None]:
         return [_measured(self.rows.get(key_of(point))) for point in points]
@@ -153,6 +162,7 @@ def measured_times(paths: Iterable[Path | str], gpu: Gpu) -> Measured:
     """The rows of runs that were measured on `gpu`; of a point measured twice the last good row."""
     rows: dict[str, Mapping[str, Any]] = {}
     environments: list[Mapping[str, Any]] = []
+    decoders: list[DecodeRow] = []
     for path in paths:
         run = read_run(path)
         latest = run.latest()
@@ -164,7 +174,8 @@ def measured_times(paths: Iterable[Path | str], gpu: Gpu) -> Measured:
             key = key_of_row(row)
             if key is not None and (row.get("status") == "ok" or key not in rows):
                 rows[key] = row
-    return Measured(gpu=gpu, rows=rows, environments=tuple(environments))
+        decoders += [row for row in rows_of(run) if is_own[row.gpu]]
+    return Measured(gpu=gpu, rows=rows, environments=tuple(environments), decoders=tuple(decoders))
 
 
 def _is_of(name: str, gpu: Gpu) -> bool:

@@ -1,0 +1,158 @@
+"""Rows of decode as cells: what the engines took at one batch and context of a model, beside one another, the ceiling and predictions.
+
+    for answer in answers(read_rows("run.jsonl.gz")):
+        for cell in answer.cells:
+            cell.tokens_per_s("ours-loop"), cell.gain("hf"), cell.share_of_limit("ours-loop"), cell.predicted
+
+Tokens a second are of the whole batch; a gain is a ratio of them. The limit of a cell is what its own bare read of the same bytes allows.
+What was not measured is None. Nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ..calibrate.products import catalogued
+from ..decode.bench_rows import ENGINES, Row
+from ..errors import ShapewrightError
+from ..hardware.gpu import Gpu
+from ..predict.explain import explain
+from ..read.resolve import load_shape
+from ..workload import Runtime, Workload
+
+OURS = ("ours-loop", "ours-generate")
+BASE, LIMIT = "hf", "read"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predicted:
+    """Seconds of the step in the middle of the timed ones, as `shapewright explain --phase decode` has it, and of its bytes."""
+
+    eager_s: float
+    """Runtime eager: transformers' kernels one by one, or the host that launches them, whichever takes longer."""
+    compiled_s: float
+    """Runtime compiled: pointwise operators fused, no host."""
+    bytes_s: float
+    """The bytes that a step must read, at the bandwidth of the datasheet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One batch and context."""
+
+    batch: int
+    context: int
+    rows: Mapping[str, Row]
+    """By engine, failed ones too."""
+    predicted: Predicted | None = None
+
+    def row(self, engine: str) -> Row | None:
+        """The engine's row, if it was measured."""
+        found = self.rows.get(engine)
+        return found if found is not None and found.status == "ok" and found.tokens_per_s else None
+
+    def tokens_per_s(self, engine: str) -> float | None:
+        """New tokens of the batch a second."""
+        found = self.row(engine)
+        return None if found is None else found.tokens_per_s
+
+    @property
+    def ours(self) -> str | None:
+        """The faster of our two engines."""
+        known = {name: rate for name in OURS if (rate := self.tokens_per_s(name)) is not None}
+        return max(known, key=known.__getitem__) if known else None
+
+    def gain(self, over: str, engine: str | None = None) -> float | None:
+        """Tokens a second of `engine` (None: the faster of ours) over those of `over`."""
+        name = engine or self.ours
+        above, below = (None if each is None else self.tokens_per_s(each) for each in (name, over))
+        return None if above is None or below is None else above / below
+
+    def share_of_limit(self, engine: str) -> float | None:
+        """Share of what the read of the same turns allows; of turns without one, of the cell's."""
+        found = self.row(engine)
+        return None if found is None else found.speed_of_light or self.gain(LIMIT, engine)
+
+    def memory_ratio(self, engine: str) -> float | None:
+        """Peak memory over that of Hugging Face's default."""
+        above, below = (None if row is None else row.memory_peak_bytes for row in (self.row(engine), self.row(BASE)))
+        return above / below if above and below else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The cells of one model, number format, GPU and protocol, by batch and context."""
+
+    model: str
+    dtype: str
+    gpu: str
+    new_tokens: int
+    warmup_tokens: int
+    cells: tuple[Cell, ...]
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """Those that any cell has a row of, in the order of tables."""
+        return tuple(name for name in ENGINES if any(name in cell.rows for cell in self.cells))
+
+    @property
+    def rows(self) -> list[Row]:
+        """Every row, cell by cell."""
+        return [cell.rows[name] for cell in self.cells for name in self.engines if name in cell.rows]
+
+    def cell(self, batch: int, context: int) -> Cell | None:
+        """The cell of that size, if there is one."""
+        return next((each for each in self.cells if (each.batch, each.context) == (batch, context)), None)
+
+
+def latest(rows: Iterable[Row]) -> list[Row]:
+    """Of a measurement that several files hold the last that is ok, else the last."""
+    found: dict[tuple[str, ...], Row] = {}
+    for row in rows:
+        key = (*row.key, row.gpu)
+        if row.status == "ok" or key not in found or found[key].status != "ok":
+            found[key] = row
+    return list(found.values())
+
+
+def answers(rows: Iterable[Row], *, is_predicted: bool = True) -> list[Answer]:
+    """One for each model, number format, GPU and protocol, in the order of the rows."""
+    groups: dict[tuple[str, str, str, int, int], list[Row]] = {}
+    for row in latest(rows):
+        groups.setdefault((row.model, row.dtype, row.gpu, row.new_tokens, row.warmup_tokens), []).append(row)
+    return [
+        Answer(
+            model=model, dtype=dtype, gpu=gpu, new_tokens=new_tokens, warmup_tokens=warmup_tokens,
+            cells=_cells(own, catalogued(gpu) if is_predicted else None),
+        )
+        for (model, dtype, gpu, new_tokens, warmup_tokens), own in groups.items()
+    ]  # fmt: skip
+
+
+def _cells(rows: Sequence[Row], gpu: Gpu | None) -> tuple[Cell, ...]:
+    sizes = sorted({(row.batch, row.context) for row in rows})
+    found = []
+    for batch, context in sizes:
+        own = {row.engine: row for row in rows if (row.batch, row.context) == (batch, context)}
+        predicted = None if gpu is None else predict(next(iter(own.values())), gpu)
+        found.append(Cell(batch=batch, context=context, rows=own, predicted=predicted))
+    return tuple(found)
+
+
+def predict(row: Row, gpu: Gpu) -> Predicted | None:
+    """What the predictor says of the row's cell; None of a model or number format that it has not."""
+    middle = row.context + row.warmup_tokens + row.new_tokens // 2
+
+    def step_s(runtime: Runtime) -> float:
+        asked = Workload(phase="decode", micro_batch=row.batch, context=middle, dtype=row.dtype, runtime=runtime)
+        return explain(shape, gpu, asked).step.time_s
+
+    try:
+        shape = load_shape(row.model)
+        return Predicted(
+            eager_s=step_s("eager"), compiled_s=step_s("compiled"),
+            bytes_s=(row.weight_bytes + row.cache_bytes) / gpu.memory_bytes_per_s,
+        )  # fmt: skip
+    except ShapewrightError:
+        return None

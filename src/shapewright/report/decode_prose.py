@@ -1,0 +1,79 @@
+"""What docs/decode.md says besides its numbers."""
+
+INTRODUCTION = """# Decoding
+
+One new token reads every weight once: a 7B model in bf16 moves 13 GB for it, and the bandwidth of the memory sets the limit. Hugging
+Face's `generate` launches hundreds of kernels a token and prepares each step on the host. `shapewright.decode` runs the same model over
+the same weights with few kernels and none of that. This page is written by `scripts/write_decode.py` from the rows in
+[`benchmarks/h200/decode`](../benchmarks/h200/decode); every number stands in a row there or is computed from rows, and models have
+random weights.
+"""
+ONE_LINE = """```python
+import shapewright.decode as swd
+
+model = swd.accelerate(model)  # in place; model.generate(...) as before
+ids = swd.decode(model, ids, max_new_tokens=256)  # a loop of its own, greedy or sampling, with less on the host
+swd.restore(model)  # as it was
+```
+
+`pip install '.[decode]'` installs what it needs.
+"""
+HOW_IT_WORKS = """## How it works
+
+- **No weight moves.** Kernels take the pointers of q, k and v (gate and up) and choose by program which of them to read; GPT-2's
+  transposed weights are read as they are. So `.to()`, `save_pretrained`, tied weights and a second model need nothing, and `restore`
+  undoes it all.
+- **Five kernels a layer**: norm + QKV; rotary embedding, append to the cache and attention over splits of the keys; output + residual;
+  norm + gate and up with the activation; down + residual. The norm is a kernel of its own where the table says so, and a layer norm before
+  a product on the matrix units always is. Besides them a step has the embedding, norm + logits, and in the loop the choice of the token,
+  which also moves the positions.
+- **Two CUDA graphs a set of buffers**, for short and for long contexts, whose attention is tiled differently. Lengths, positions and first
+  slots stand on the device, so that nothing is compiled or captured again while a text grows.
+- **Programmatic dependent launch** (from compute capability 9.0 on). A kernel lets the next one start as soon as all of its own
+  programs run; the next one asks for its weights, which no kernel writes, before it waits for its input. So the memory stays busy
+  between kernels.
+- **Deep in registers.** A program holds the first tiles of its weight in registers, or on their way there, before that wait, and keeps
+  as many on their way while it sums.
+- **A table decides** by (GPU, epilogue, n, k, dtype, rows) which kernel and tile a product takes: a matrix-vector kernel on the ordinary
+  units, a flat product padded to 8 or 16 rows on the matrix units, a product whose weight goes straight from memory into their registers
+  (k in another order, so that 16 bytes of a row are what two instructions want of a thread), or the library. `shapewright decode profile`
+  measures such a table in about a minute a model, inside whole steps; a GPU without one takes defaults.
+- **One softmax, online.** With one maximum for all (FlashDecoding++) partial sums just add; the kernel has that form, exact on any input
+  because it falls back. On an H200 a step was 0.0 to 0.4 % faster with it where no score left its bounds, and attention is done twice
+  where one does ([log](log.md)): it is not what runs.
+- **`generate` as before.** The model's prefill and all that is not one new token a row run Hugging Face's own code on a cache whose
+  buffers do not move. Greedy decoding and sampling go through a loop with the semantics of `_sample`, which queues the next step before
+  it reads whether the last one was the end; beams, assistants and loops of your own call the same accelerated forward, or run plain.
+"""
+RUNS_PLAIN = """## What runs plain
+
+With one `DecodeWarning` a model and reason, and `swd.why_not(model)` to ask: families other than Llama (2, 3, Mistral, Qwen 2 and 3
+among them), OPT, GPT-NeoX and GPT-2; models that are quantised, split over devices, in training mode or with adapters that are not
+merged; hooks or replaced forwards inside; rotary embeddings that change with the length; heads above 256; calls that ask for attentions
+or hidden states, with gradients on or under autocast; a cache of the caller's own; batches above 64.
+"""
+HOW_MEASURED = """## How it is measured
+
+    shapewright decode llama-2-7b opt-6.7b --grid s4 --versus hf,hf-eager,hf-static-compile,gpt-fast
+
+All engines of a cell live in one process over the same weights and prompts and run in turn, every other repeat backwards. The time of N
+steps is a call for W + N tokens less a call for W tokens: prefill, the way into `generate` and a graph's first runs cancel. Time to the
+first token is a call for one. Warm-up runs from making the engine to its first W tokens: compilation, capture and tuning. Memory is
+what the allocator held at most, the neighbours' left out.
+
+- `hf`: `generate` as it is, sdpa; `eager`: with eager attention; `static`: static cache, which compiles, with just the slots of the
+  cell; `gpt-fast`: a compiled loop without a host in it; `generate`, `loop`: ours.
+- `read`: a kernel that reads as many bytes as a step must (weights, and the keys and values of the batch) and does nothing else, in the
+  same turns. Its rate is the limit; the limit of a cell is those bytes at that rate.
+- OPT has 2048 learned positions; longer cells need more of them, which the config is given and its rows say.
+"""
+PREDICTED = """## Predicted
+
+`shapewright explain --phase decode` for the context in the middle of the timed steps, tokens/s. *eager*: transformers' kernels one by
+one, or the host that launches them, whichever takes longer, beside `hf`; *compiled*: pointwise operators fused and no host, beside
+`static`; *bytes*: the bytes of the step at the bandwidth of the datasheet, beside the read and ours.
+"""
+PYTHIA = """## Pythia
+
+Figure 13 of the co-design paper finds Pythia-1B faster than Pythia-410M, for it has fewer layers. Tokens/s, and what remains of it:
+"""

@@ -1,0 +1,74 @@
+"""Rows of decode as cells: gains, shares, what is not measured, and predictions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+import shapewright as sw
+from shapewright.report.decode_cells import answers, latest
+from unit.report.decode_example import READ_BYTES_PER_S, failed, grid, row
+
+LLAMA = "llama-2-7b"
+
+
+def test_a_cell_sets_engines_beside_one_another() -> None:
+    (answer,) = answers(grid(LLAMA, ((1, 128),)))
+    (cell,) = answer.cells
+    assert answer.engines == ("hf", "hf-static-compile", "gpt-fast", "ours-generate", "ours-loop", "read")
+    assert cell.ours == "ours-loop"
+    assert cell.gain("hf-static-compile") == pytest.approx(2.0 / 1.1)
+    assert cell.gain("ours-loop", "ours-generate") == pytest.approx(1.1 / 1.16)
+    assert cell.share_of_limit("ours-generate") == pytest.approx(1 / 1.16)
+    assert cell.memory_ratio("ours-loop") == pytest.approx(1.02)
+
+
+def test_the_limit_is_the_read_of_the_same_turns_else_of_the_cell() -> None:
+    found = [replace(row(LLAMA, "ours-loop"), speed_of_light=0.5), row(LLAMA, "read")]
+    assert answers(found)[0].cells[0].share_of_limit("ours-loop") == 0.5
+    found = [replace(row(LLAMA, "ours-loop"), speed_of_light=None), row(LLAMA, "read")]
+    assert answers(found)[0].cells[0].share_of_limit("ours-loop") == pytest.approx(1 / 1.1)
+    assert answers(found[:1])[0].cells[0].share_of_limit("ours-loop") is None
+
+
+def test_what_failed_gains_nothing() -> None:
+    (answer,) = answers([row(LLAMA, "hf"), failed(LLAMA, "ours-loop")])
+    cell = answer.cells[0]
+    assert cell.ours is None and cell.gain("hf") is None and cell.tokens_per_s("ours-loop") is None
+    assert cell.rows["ours-loop"].status == "out_of_memory" and answer.engines == ("hf", "ours-loop")
+
+
+def test_a_good_row_outlives_a_failed_one_and_an_earlier_one_does_not_outlive_a_later() -> None:
+    slow, fast = row(LLAMA, "hf", step_s=0.03), row(LLAMA, "hf", step_s=0.02)
+    assert latest([slow, fast, failed(LLAMA, "hf")]) == [fast]
+    assert latest([failed(LLAMA, "hf"), slow]) == [slow]
+
+
+def test_models_number_formats_gpus_and_protocols_stand_apart() -> None:
+    first = row(LLAMA, "hf")
+    others = [
+        replace(first, dtype="fp16"),
+        replace(first, gpu="NVIDIA A100-SXM4-40GB"),
+        replace(first, new_tokens=64),
+        row("opt-6.7b", "hf"),
+    ]
+    assert len(answers([first, *others], is_predicted=False)) == 5
+
+
+def test_predictions_are_those_of_explain_in_the_middle_of_the_steps() -> None:
+    cell = answers([row(LLAMA, "ours-loop", 4, 1024)])[0].cells[0]
+    asked = {"phase": "decode", "micro_batch": 4, "context": 1024 + 16 + 64, "dtype": "bf16"}
+    assert cell.predicted is not None
+    assert cell.predicted.eager_s == sw.explain(LLAMA, "h200", **asked, runtime="eager").step.time_s
+    assert cell.predicted.compiled_s == sw.explain(LLAMA, "h200", **asked, runtime="compiled").step.time_s
+    read = row(LLAMA, "read", 4, 1024)
+    assert read.time_per_step_s is not None
+    bandwidth = sw.load_gpu("h200").memory_bytes_per_s
+    assert cell.predicted.bytes_s == pytest.approx(read.time_per_step_s * READ_BYTES_PER_S / bandwidth)
+
+
+def test_nothing_is_predicted_of_unknown_models_and_gpus() -> None:
+    known = row(LLAMA, "hf")
+    assert answers([replace(known, model="/nowhere/config.json")])[0].cells[0].predicted is None
+    assert answers([replace(known, gpu="cpu")])[0].cells[0].predicted is None
