@@ -1,10 +1,12 @@
 """Which kernel and tile a product of a step takes: a measured table for a GPU that has one, sound defaults elsewhere.
 
-A table (`tables/NAME.json`, made by `profile`) holds, for each product measured (epilogue, n, k, dtype) and each number of rows (1, 2, 4, …
-64), the tile of the fastest whole step: a GEMV on the ordinary units for few rows, a flat GEMM on the matrix units for more, the library's
-product where that is faster (FlashDecoding++, Hong et al., 2024, section 5: the heuristic dataflow, with its M1 and M2 wherever they fall).
+A table (`tables/NAME.json`, made by `profile`) holds, for each product measured (norm, epilogue, n, k, dtype) and each number of rows that
+was tried, the tile of the fastest whole step: a GEMV on the ordinary units for few rows, a flat GEMM on the matrix units for more, the
+library's product where that is faster (FlashDecoding++, Hong et al., 2024, section 5: the heuristic dataflow, with its M1 and M2
+wherever they fall).
 What `shapewright decode profile` measured on the user's own GPU comes before the shipped table.
-A product that was not measured takes the tile of the one nearest to it in n · k; rows between two measured numbers, the larger's.
+A product that was not measured takes the tile of the one nearest to it in n · k, of the same norm if there is one; rows between two
+measured numbers, the larger's; more rows than any, the default. fp32 and transposed weights (GPT-2) take defaults.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ class Entry:
     """What one product of `rows` rows takes. `step_s`: seconds of the measured step with it (of a few layers), for comparison alone."""
 
     epilogue: str
+    norm: str = "none"
     n: int
     k: int
     dtype: str
@@ -65,13 +68,18 @@ class Table:
     entries: tuple[Entry, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
 
-    def tile(self, epilogue: str, n: int, k: int, dtype: str, rows: int) -> Tile | None:
+    def tile(self, product: Product, dtype: str, rows: int) -> Tile | None:
         """The measured tile, of this product or of the nearest; None where nothing like it was measured."""
-        kin = [entry for entry in self.entries if entry.key == (epilogue, dtype) and entry.rows >= rows]
+        kin = [entry for entry in self.entries if entry.key == (product.epilogue, dtype) and entry.rows >= rows]
         if not kin:
             return None
         fewest = min(entry.rows for entry in kin)
-        return min((entry for entry in kin if entry.rows == fewest), key=lambda entry: abs(math.log(entry.n * entry.k / (n * k)))).tile
+        size = product.n * product.k
+        nearest = min(
+            (entry for entry in kin if entry.rows == fewest),
+            key=lambda entry: (entry.norm != norm_kind(product), abs(math.log(entry.n * entry.k / size))),
+        )
+        return nearest.tile
 
     def merged(self, entries: Iterable[Entry]) -> Table:
         """With `entries` in place of those for the same products and rows."""
@@ -85,8 +93,13 @@ class Table:
         return json.dumps(head)[:-1] + ', "entries": [\n' + ",\n".join(lines) + "\n]}\n"
 
 
-def _place(entry: Entry) -> tuple[str, str, int, int, int]:
-    return entry.dtype, entry.epilogue, entry.n, entry.k, entry.rows
+def norm_kind(product: Product) -> str:
+    """The norm before a product, as tables name it."""
+    return "none" if product.norm is None else product.norm.kind
+
+
+def _place(entry: Entry) -> tuple[str, str, str, int, int, int]:
+    return entry.dtype, entry.epilogue, entry.norm, entry.n, entry.k, entry.rows
 
 
 def _plain(entry: Entry) -> dict[str, Any]:
@@ -174,7 +187,7 @@ class Dispatch:
         dtype = str(weight.dtype).removeprefix("torch.")
         if product.parts[0].transposed or weight.dtype == torch.float32:
             return default_tile(product, rows, self.hardware)
-        tile = self.table.tile(product.epilogue, product.n, product.k, dtype, rows)
+        tile = self.table.tile(product, dtype, rows)
         return default_tile(product, rows, self.hardware) if tile is None else fitted(tile, product, rows, self.hardware)
 
     def attention(self, attention: Attention, batch: int, *, is_short: bool) -> AttentionTile:

@@ -6,6 +6,8 @@ on the device, so that nothing is captured or compiled again as a text grows. Wi
 
 from __future__ import annotations
 
+import threading
+
 import torch
 from torch import Tensor
 
@@ -13,6 +15,8 @@ from shapewright.decode.buffers import Buffers
 from shapewright.decode.dispatch import SHORT, Dispatch, Table, hardware_of
 from shapewright.decode.layers import Decoder
 from shapewright.decode.step import Step
+
+CAPTURING = threading.Lock()
 
 
 class CapturedStep:
@@ -54,7 +58,9 @@ class CapturedStep:
         for tensor, old in zip(self._state(), kept, strict=True):
             tensor.copy_(old)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # On the stream just made, which is of this device: torch's own for captures is of the device that captured first. Other threads may
+        # allocate meanwhile.
+        with CAPTURING, torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
             self.step.run_greedy(is_short=is_short)
         return graph
 

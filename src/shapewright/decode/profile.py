@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from shapewright.decode.buffers import Buffers
-from shapewright.decode.dispatch import Dispatch, Entry, Hardware, Table, fitted, hardware_of, load_table
+from shapewright.decode.dispatch import Dispatch, Entry, Hardware, Table, fitted, hardware_of, load_table, norm_kind
 from shapewright.decode.layers import Attention, Decoder
 from shapewright.decode.products import Product
 from shapewright.decode.step import Step
@@ -31,21 +31,23 @@ CONTEXT = 1024
 LEAST_BYTES = 1.2e9
 REPLAYS, REPEATS = 10, 3
 FINALISTS = 3
+#: Epilogue, norm, n and k of a product.
+Place = tuple[str, str, int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """One measured step: every product's tile by its place (epilogue, n, k)."""
+    """One measured step: every product's tile by its place."""
 
     rows: int
-    tiles: dict[tuple[str, int, int], Tile]
+    tiles: dict[Place, Tile]
     step_s: float
 
 
 class Chosen:
     """A step's choices: given tiles, and attention as the defaults have it."""
 
-    def __init__(self, tiles: dict[tuple[str, int, int], Tile], dispatch: Dispatch) -> None:
+    def __init__(self, tiles: dict[Place, Tile], dispatch: Dispatch) -> None:
         self.tiles, self.dispatch, self.overlaps = tiles, dispatch, dispatch.overlaps
 
     def product(self, product: Product, rows: int) -> Tile:
@@ -58,9 +60,9 @@ class Chosen:
         return self.dispatch.attention(attention, batch, is_short=is_short)
 
 
-def place(product: Product) -> tuple[str, int, int]:
+def place(product: Product) -> Place:
     """What a table tells products apart by, within one dtype."""
-    return product.epilogue, product.n, product.k
+    return product.epilogue, norm_kind(product), product.n, product.k
 
 
 def candidates(rows: int) -> list[Tile]:
@@ -97,8 +99,8 @@ def profile_decoder(
         best = _best(few, count, hardware)
         tell(f"rows {count}: {best.step_s * 1e3:.3f} ms a step of {len(few.layers)} layers")
         entries += [
-            Entry(epilogue=epilogue, n=n, k=k, dtype=dtype, rows=count, tile=tile, step_s=best.step_s)
-            for (epilogue, n, k), tile in best.tiles.items()
+            Entry(epilogue=epilogue, norm=norm, n=n, k=k, dtype=dtype, rows=count, tile=tile, step_s=best.step_s)
+            for (epilogue, norm, n, k), tile in best.tiles.items()
         ]
     versions = {"torch": torch.__version__, "triton": _triton_version()}
     return Table(gpu=hardware.name, entries=tuple(entries), versions=versions)
@@ -111,7 +113,7 @@ def _best(decoder: Decoder, rows: int, hardware: Hardware) -> Trial:
     dispatch = Dispatch(hardware, Table())
     products = {place(product): product for product in step_products(decoder)}
 
-    def tried(tiles: dict[tuple[str, int, int], Tile]) -> Trial:
+    def tried(tiles: dict[Place, Tile]) -> Trial:
         return Trial(rows=rows, tiles=tiles, step_s=_step_s(decoder, buffers, Chosen(tiles, dispatch)))
 
     uniform = sorted((tried(dict.fromkeys(products, tile)) for tile in candidates(rows)), key=lambda trial: trial.step_s)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from ..calibrate.products import catalogued
 from ..decode.bench_rows import ENGINES, Row
@@ -68,6 +69,13 @@ class Cell:
         name = engine or self.ours
         above, below = (None if each is None else self.tokens_per_s(each) for each in (name, over))
         return None if above is None or below is None else above / below
+
+    def least_gain(self, over: str) -> float | None:
+        """`gain` over the fastest repeat of `over`: what a busy host cannot make larger."""
+        gain, row = self.gain(over), self.row(over)
+        if gain is None or row is None or not row.repeats_s or row.min_s is None:
+            return gain
+        return gain * row.min_s / median(row.repeats_s)
 
     def share_of_limit(self, engine: str) -> float | None:
         """Share of what the read of the same turns allows; of turns without one, of the cell's."""

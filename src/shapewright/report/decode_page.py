@@ -45,13 +45,14 @@ def headline(answers: Sequence[Answer]) -> str:
             continue
         first = cells[0]
         assert first.ours is not None
-        gains = [gain for cell in cells if (gain := cell.gain(BASE)) is not None]
+        gains = [gain for cell in cells if (gain := cell.least_gain(BASE)) is not None]
         limit = first.share_of_limit(first.ours)
         of_limit = "" if limit is None else f", {share(limit)} of what reading the same bytes allows"
         lines.append(
             f"- **{answer.model}** ({answer.dtype}, {answer.gpu}), batch {first.batch}, {first.context} tokens of context: "
             f"{tokens(first.tokens_per_s(first.ours))} tokens/s, {times(first.gain(BASE))} times Hugging Face's "
-            f"{tokens(first.tokens_per_s(BASE))}{of_limit}; {_over(gains)} in {len(cells)} cells. {_against(answer)}"
+            f"{tokens(first.tokens_per_s(BASE))}{of_limit}; {_over(gains)} its fastest repeat in "
+            f"{len(cells)} cells. {_against(answer)}".rstrip()
         )
     return "\n".join(lines) + "\n"
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from shapewright.decode.layers import Attention, Decoder, Unsupported
+from shapewright.decode.layers import Attention, Decoder, Mlp, Unsupported
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 HEAD_DIMS = range(8, 257)
@@ -85,15 +85,31 @@ def check_modules(model: nn.Module) -> None:
 
 
 def check_heads(decoder: Decoder) -> None:
-    """Heads of one kind in all layers, of a size that the kernels are built for, and weights that fit them."""
-    kinds = {(layer.attention.num_key_value_heads, layer.attention.head_dim) for layer in decoder.layers}
-    if len(kinds) != 1:
-        raise Unsupported("its layers do not have the same key and value heads" if kinds else "it has no layers")
+    """Heads and widths of one kind in all layers, which share buffers, of a size that the kernels are built for, and weights that fit."""
     for attention in (layer.attention for layer in decoder.layers):
         if attention.head_dim not in HEAD_DIMS:
             raise Unsupported(f"its head_dim is {attention.head_dim}, and the kernels take {HEAD_DIMS[0]} to {HEAD_DIMS[-1]}")
         if not _fits(attention):
             raise Unsupported("its attention weights do not fit its heads")
+    kinds = {(each.num_attention_heads, each.num_key_value_heads, each.head_dim) for each in (layer.attention for layer in decoder.layers)}
+    if len(kinds) != 1:
+        raise Unsupported("its layers do not have the same heads" if kinds else "it has no layers")
+    if len({layer.mlp.up.n for layer in decoder.layers}) != 1 or not all(_fits_mlp(layer.mlp) for layer in decoder.layers):
+        raise Unsupported("its layers do not have the same intermediate_size")
+    check_biases(decoder)
+
+
+def check_biases(decoder: Decoder) -> None:
+    """One launch makes the products of all parts: each of them adds a bias, or none does."""
+    for layer in decoder.layers:
+        gated = () if layer.mlp.gate is None else (layer.mlp.gate, layer.mlp.up)
+        for parts in (layer.attention.parts, gated):
+            if len({part.bias is None for part in parts}) > 1:
+                raise Unsupported("some of its query, key and value (or gate and up) products have a bias and some have none")
+
+
+def _fits_mlp(mlp: Mlp) -> bool:
+    return mlp.down.k == mlp.up.n and (mlp.gate is None or mlp.gate.n == mlp.up.n)
 
 
 def _fits(attention: Attention) -> bool:

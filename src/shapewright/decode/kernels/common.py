@@ -1,8 +1,9 @@
 """What the kernels share: activations, the choice of a part's weight, and how a kernel overlaps with the one before it.
 
 Programmatic dependent launch (NVIDIA, compute capability 9.0 on): a kernel lets its successor start as soon as all its programs run
-(`let_next_start`), and the successor waits (`wait_for_previous`) before it touches anything that any earlier kernel writes. Before that it
-may touch weights alone, which no kernel writes: it asks for its own into L2, so that memory is busy while the chain's dependencies resolve.
+(`let_next_start`), and the successor waits (`wait_for_previous`) before it touches anything that an earlier kernel of the step writes.
+Before that it may read what none of them does, so that memory is busy while the chain's dependencies resolve: weights, and of the step's
+state the length, starts, positions and older slots of the cache, because the step's first kernel is launched without this.
 Waiting is transitive, because every program of every kernel waits. Elsewhere (`OVERLAP=False`: AMD, older NVIDIA, the interpreter) both
 are nothing.
 

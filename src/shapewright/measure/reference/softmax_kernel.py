@@ -5,6 +5,8 @@ One program a row of x (rows, num_columns): it loads what the causal mask leaves
 
 from __future__ import annotations
 
+from typing import Any
+
 import triton  # pyright: ignore[reportMissingImports]
 import triton.language as tl  # pyright: ignore[reportMissingImports]
 from torch import Tensor
@@ -27,6 +29,6 @@ def launch(scores: Tensor) -> None:
     """Replace contiguous scores (..., S, S) by their causal softmax."""
     num_columns = scores.shape[-1]
     grid = (scores.numel() // num_columns,)
-    _causal_softmax_kernel[grid](  # pyright: ignore[reportIndexIssue]
-        scores, num_columns, BLOCK=triton.next_power_of_2(num_columns), num_warps=NUM_WARPS
-    )
+    # Triton's type of a kernel knows no launch options.
+    kernel: Any = _causal_softmax_kernel
+    kernel[grid](scores, num_columns, BLOCK=triton.next_power_of_2(num_columns), num_warps=NUM_WARPS)

@@ -268,7 +268,23 @@ def test_head_sizes(head_dim: int, is_known: bool) -> None:
 def test_layers_with_different_heads() -> None:
     model = tiny_llama()
     model.model.layers[1].self_attn = copy.deepcopy(tiny_llama(num_key_value_heads=3).model.layers[1].self_attn)
-    assert reason(model) == "its layers do not have the same key and value heads"
+    assert reason(model) == "its layers do not have the same heads"
+
+
+def test_layers_of_different_widths() -> None:
+    """A pruned model: steps share one buffer for all layers, and a wider one would be written past its end."""
+    model = tiny_llama()
+    size = model.config.intermediate_size
+    model.model.layers[1].mlp = copy.deepcopy(tiny_llama(intermediate_size=size + 16).model.layers[1].mlp)
+    assert reason(model) == "its layers do not have the same intermediate_size"
+
+
+def test_biases_of_some_parts_alone() -> None:
+    """One launch makes queries, keys and values."""
+    model = tiny_llama(attention_bias=True)
+    assert_agrees(model)
+    model.model.layers[1].self_attn.k_proj.bias = None
+    assert reason(model) == "some of its query, key and value (or gate and up) products have a bias and some have none"
 
 
 @pytest.mark.parametrize(("name", "sizes"), [("v_proj", (60, 30)), ("o_proj", (50, 60)), ("q_proj", (60, 50))])
