@@ -13,7 +13,6 @@ What fixed buffers cannot do (another batch, other dtypes, gradients, a device m
 from __future__ import annotations
 
 import weakref
-from contextlib import suppress
 from typing import Any
 
 import torch
@@ -21,7 +20,7 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from shapewright.decode.pool import Lease, Pool
+from shapewright.decode.pool import AHEAD, Lease, Pool
 
 
 class Store:
@@ -49,7 +48,8 @@ class Store:
         if self.lease is None:
             if pool is None or not pool.fits(states):
                 return False
-            self._hold(pool, pool.lend(states.shape[0], max(self.capacity, length), at_least=length))
+            self._hold(pool, pool.lend(states.shape[0], self._wanted(length), at_least=length))
+        self._lease.streams.use()
         buffers = self._lease.buffers
         is_like = states.shape[0] == buffers.batch and states.dtype == buffers.cache.dtype and states.device == buffers.cache.device
         if not is_like or states.shape[1::2] != buffers.keys(0).shape[1::2]:
@@ -63,9 +63,7 @@ class Store:
             return True
         if pool is None:
             return False
-        # What was announced, or half as much again, so that a caller who appends token by token makes few copies.
-        wanted = self.capacity if self.capacity >= length else 3 * length // 2
-        new = pool.lend(old.buffers.batch, wanted, at_least=length)
+        new = pool.lend(old.buffers.batch, self._wanted(length), at_least=length)
         new.take_over(old)
         # Not given back: views of the old buffers may still be read by the forward that runs now.
         self._let_go()
@@ -85,6 +83,14 @@ class Store:
     def is_whole(self) -> bool:
         """Whether every layer lies in the buffers."""
         return self.lease is not None and not self._left
+
+    def _wanted(self, length: int) -> int:
+        """Slots to ask for where `length` are needed: of those announced, some ahead, and twice as many as there are."""
+        if length > self.capacity:
+            # Nobody knows how many: a caller who appends token by token makes few copies.
+            return 3 * length // 2 if self.lease is not None else length
+        held = 0 if self.lease is None else self.lease.buffers.capacity
+        return min(self.capacity, max(length + AHEAD, 2 * held))
 
     @property
     def _lease(self) -> Lease:
@@ -213,7 +219,7 @@ class PooledLayer(DynamicLayer):
 
 
 class PooledCache(DynamicCache):
-    """A cache of `pool`, made for `capacity` slots. It is `is_pooled` while all of it lies in the buffers."""
+    """A cache of `pool`, announced for `capacity` slots. It is `is_pooled` while all of it lies in the buffers."""
 
     def __init__(self, pool: Pool, capacity: int) -> None:
         super().__init__()
@@ -232,13 +238,9 @@ class PooledCache(DynamicCache):
         assert self.store.lease is not None
         return self.store.lease
 
-    def reserve(self, capacity: int) -> None:
-        """Make room for `capacity` slots at once, rather than when they are reached."""
+    def announce(self, capacity: int) -> None:
+        """Up to `capacity` slots are going to be filled: how far it grows when it has to."""
         self.store.capacity = max(capacity, self.store.capacity)
-        if self.is_pooled:
-            # Where memory is short, it grows when it has to.
-            with suppress(torch.OutOfMemoryError):
-                self.store.grow(capacity)
 
     def append(self) -> None:
         """A step has written one more slot in every layer."""

@@ -5,7 +5,9 @@ dict with `assign=True`, a swapped module, a new hook). Weights that change in p
 
 A step assumes of a call what cannot be seen without waiting for the device. The first one-token call after Hugging Face's own forward
 has run on a cache reads mask and positions on the host, once; the calls after it are taken to extend that mask by ones (its shape is
-checked), and positions to stay within the cache's length.
+checked), and positions to stay within the cache's length. Before each of them only a few weights are looked at (`watched`): what moves all
+weights is noticed, but one other weight that is replaced, or a hook put on a layer, between two one-token calls is not until the next
+`generate` or forward of several tokens. Writing into weights in place is always seen.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ MAX_BATCH = 64
 COMPILED = "its forward is compiled, and a compiler cannot follow its cache"
 # Why the first tokens of a prompt that is fed one by one run plain, where a row is padded: nothing to tell anybody.
 NOT_BEGUN = "a row of it has not begun"
+# A weight: the names of the modules on the way to it, and its own.
+Path = tuple[tuple[str, ...], str]
 
 
 class Engine:
@@ -35,6 +39,7 @@ class Engine:
         self.make_step = make_step
         self.pool: Pool | None = None
         self._seen: object = None
+        self._watched: list[tuple[Path, object]] = []
         self._reason: str | None = None
 
     def check(self, model: nn.Module) -> str | None:
@@ -45,9 +50,14 @@ class Engine:
             self._seen = seen
         return self._reason
 
+    def is_as_read(self, model: nn.Module) -> bool:
+        """Whether the few weights that are watched are where they were when the model was read: a matter of microseconds."""
+        return all(place(model, path) == seen for path, seen in self._watched)
+
     def drop(self) -> None:
         """Let go of the pool; the next check reads the model again."""
         self.pool = self._seen = None
+        self._watched = []
 
     def new_cache(self, capacity: int) -> PooledCache:
         """An empty cache, meant for `capacity` slots. Its buffers are taken when the first keys come."""
@@ -75,12 +85,17 @@ class Engine:
         cache.lease.place(starts=starts, positions=positions, length=cache.get_seq_length())
         return Run(self.pool, cache)
 
+    def why_not_rows(self, cache: PooledCache, ids: Tensor) -> str | None:
+        """Why `ids` `[batch, 1]` are not one token for each row of the cache."""
+        rows = cache.lease.buffers.batch
+        return None if len(ids) == rows else f"its input_ids have {len(ids)} rows, and its cache {rows}"
+
     def why_not_settled(self, cache: PooledCache, mask: Tensor | None, positions: Tensor | None) -> str | None:
         """Put on the device where rows start, if it does not know; or say why this mask or these positions cannot be had."""
-        store, length = cache.store, cache.get_seq_length()
-        if mask is not None and tuple(mask.shape) != (cache.lease.buffers.batch, length + 1):
+        store, length, batch = cache.store, cache.get_seq_length(), cache.lease.buffers.batch
+        if mask is not None and tuple(mask.shape) != (batch, length + 1):
             return f"its attention_mask has shape {list(mask.shape)}, not [batch, {length + 1}]"
-        if positions is not None and (positions.dim() != 2 or positions.shape[1] != 1):
+        if positions is not None and tuple(positions.shape) not in ((1, 1), (batch, 1)):
             return f"its position_ids have shape {list(positions.shape)}, not [batch, 1]"
         if store.is_settled and store.has_mask == (mask is not None):
             return None
@@ -125,9 +140,9 @@ class Engine:
             decoder = read_decoder(model)
             make_step = self.make_step or kernel_steps(decoder)
         except Unsupported as unsupported:
-            self.pool, self._reason = None, str(unsupported)
+            self.pool, self._reason, self._watched = None, str(unsupported), []
             return
-        self._reason = None
+        self._reason, self._watched = None, [(path, place(model, path)) for path in watched(model, decoder)]
         if self.pool is None or self.pool.signature != signature(decoder):
             self.pool = Pool(decoder, make_step)
 
@@ -190,6 +205,28 @@ def fingerprint(model: nn.Module) -> object:
         is_compiled = module._compiled_call_impl is not None
         seen.append((id(module), len(module._forward_hooks), len(module._forward_pre_hooks), is_patched, is_compiled, weights))
     return seen
+
+
+def watched(model: nn.Module, decoder: Decoder) -> list[Path]:
+    """Where in the model the embedding, the head, and a weight of the first and of the last layer stand."""
+    first, last = decoder.layers[0].mlp.down, decoder.layers[-1].mlp.down
+    addresses = {weight.data_ptr() for weight in (decoder.embedding, decoder.head.weight, first.weight, last.weight)}
+    return [
+        ((*path.split("."),), name)
+        for path, module in model.named_modules()
+        for name, weight in module._parameters.items()
+        if weight is not None and weight.data_ptr() in addresses
+    ]
+
+
+def place(model: nn.Module, path: Path) -> object:
+    """Where a weight lies now; None where there is none any more."""
+    module: nn.Module | None = model
+    for name in path[0]:
+        # Not by attribute, which takes ten times as long.
+        module = None if module is None else module._modules.get(name)
+    weight = None if module is None else module._parameters.get(path[1])
+    return None if weight is None else (weight.data_ptr(), weight.dtype, weight.device)
 
 
 def kernel_steps(decoder: Decoder) -> MakeStep:

@@ -3,7 +3,8 @@
 Hugging Face prepares inputs anew for every token, and then waits for the device to learn whether to stop. Here the ids have their place
 from the start, the state of a step stands on the device, and the step for the next token is queued before the stop flag of this one is
 read; if it turns out to be one too many, it is forgotten: the slot that it filled never counts. Processors, criteria and streamers are
-called with what `_sample` calls them with, in the same order, and random numbers are drawn alike, so seeded samples are the same.
+called with what `_sample` calls them with, each as often and in the same order; only a streamer gets a token after the next step is queued
+rather than before. Random numbers are drawn alike, so seeded samples are the same.
 
 Shapes: ids `[batch, length]`, logits and scores `[batch, vocab_size]` in fp32, tokens `[batch]`.
 Source: transformers/generation/utils.py, `GenerationMixin._sample`.

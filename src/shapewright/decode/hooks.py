@@ -81,6 +81,9 @@ class Acceleration:
         forwards = (self.before.get("forward"), vars(self.model).get("forward"))
         if any(hasattr(forward, "_torchdynamo_orig_callable") for forward in forwards):
             return COMPILED
+        # What it does, for every token perhaps, no step would do.
+        if "forward" in self.before:
+            return "its forward was replaced before"
         return self.engine.check(self.model)
 
     def warn(self, what: str, reason: str) -> None:
@@ -163,7 +166,7 @@ class Forward(Hook):
         model, engine = self.acceleration.model, self.acceleration.engine
         if not cache.is_pooled:
             return "its cache left the fixed buffers"
-        if not cache.store.is_settled and (reason := self.acceleration.check()) is not None:
+        if not (cache.store.is_settled and engine.is_as_read(model)) and (reason := self.acceleration.check()) is not None:
             return reason
         # Reading the model anew may have made another pool.
         if not engine.owns(cache):
@@ -173,6 +176,7 @@ class Forward(Hook):
             why_not_now(model)
             or why_not_arguments(model, call)
             or engine.why_not_longer(length + 1)
+            or engine.why_not_rows(cache, call["input_ids"])
             or engine.why_not_settled(cache, call.get("attention_mask"), call.get("position_ids"))
         )
 
@@ -198,7 +202,7 @@ class PrepareCache(Hook):
         config, model_kwargs, slots = call["generation_config"], call["model_kwargs"], call["max_cache_length"]
         cache = model_kwargs.get("past_key_values")
         if engine.made(cache):
-            cache.reserve(slots)
+            cache.announce(slots)
         is_new = type(cache) is DynamicCache and not cache.offloading and not getattr(cache, "_is_user_defined", False)
         if not is_new or engine.pool is None:
             return
@@ -247,10 +251,8 @@ class Generate(Hook):
         """Whether the loop honours all of it. A tokenizer goes with stop strings or healing, which a loop of ours is not handed."""
         model = self.acceleration.model
         asks_for_more = any(call.get(name) is not None for name in ("custom_generate", "tokenizer", "assistant_tokenizer"))
-        has_own = any(name in vars(model) for name in REPLACED) or not is_hook(vars(model).get("forward"))
-        has_hooks = bool(model._forward_hooks or model._forward_pre_hooks)
         is_single = config.get_generation_mode(call.get("assistant_model")) in ("greedy_search", "sample")
-        return is_single and not (asks_for_more or has_own or has_hooks or _is_distributed())
+        return is_single and not (asks_for_more or why_not_past(model) or _is_distributed())
 
 
 HOOKS: dict[str, type[Hook]] = {hook.name: hook for hook in (Forward, PrepareCache, Generate)}
@@ -261,17 +263,18 @@ def accelerate(model: PreTrainedModel, *, make_step: MakeStep | None = None) -> 
 
     A model that cannot be accelerated, here or yet, runs plain, and a `DecodeWarning` says why; if it can later (it was moved to a GPU), it
     will be. `make_step(decoder, buffers)` takes the place of the kernels.
+
+    A model belongs to one thread at a time: buffers and steps are shared by its calls, and a call that runs plain takes the hooks off the
+    model, for every thread, until it returns.
     """
-    reason = why_no_hooks(model)
-    if reason is not None:
+    if (reason := why_no_hooks(model)) is not None:
         warnings.warn(f"shapewright.decode: the model runs plain: {reason}", DecodeWarning, stacklevel=2)
         return model
     acceleration = acceleration_of(model)
     if acceleration is None:
-        acceleration = Acceleration(model, make_step, {name: vars(model)[name] for name in HOOKS if name in vars(model)})
+        acceleration = new_acceleration(model, make_step)
         vars(model).update({name: hook(acceleration) for name, hook in HOOKS.items()})
-    reason = acceleration.check()
-    if reason is not None:
+    if (reason := acceleration.check()) is not None:
         acceleration.warn("the model", reason)
     return model
 
@@ -291,8 +294,7 @@ def restore(model: PreTrainedModel) -> PreTrainedModel:
 
 def why_not(model: PreTrainedModel) -> str | None:
     """Why `model` runs plain, as a clause about it; None if it is, or would be, accelerated."""
-    acceleration = acceleration_of(model) if isinstance(model, PreTrainedModel) else None
-    return why_no_hooks(model) or (Engine().check(model) if acceleration is None else acceleration.check())
+    return why_no_hooks(model) or (acceleration_of(model) or new_acceleration(model)).check()
 
 
 def acceleration_of(model: PreTrainedModel) -> Acceleration | None:
@@ -300,10 +302,14 @@ def acceleration_of(model: PreTrainedModel) -> Acceleration | None:
     return next((vars(model)[name].acceleration for name in HOOKS if is_hook(vars(model).get(name))), None)
 
 
+def new_acceleration(model: PreTrainedModel, make_step: MakeStep | None = None) -> Acceleration:
+    """What the hooks of a model without any would share."""
+    return Acceleration(model, make_step, {name: vars(model)[name] for name in HOOKS if name in vars(model)})
+
+
 def engine_of(model: PreTrainedModel) -> Engine | None:
     """The engine of an accelerated model."""
-    acceleration = acceleration_of(model)
-    return None if acceleration is None else acceleration.engine
+    return None if (acceleration := acceleration_of(model)) is None else acceleration.engine
 
 
 def is_hook(value: object) -> bool:
@@ -343,6 +349,15 @@ def why_not_now(model: PreTrainedModel) -> str | None:
     if torch.is_autocast_enabled(model.device.type):
         return "autocast is on"
     return None
+
+
+def why_not_past(model: PreTrainedModel) -> str | None:
+    """Why a loop may not pass by the model's own methods: somebody put something of theirs there, which sees every token."""
+    if own := [name for name in REPLACED if name in vars(model)]:
+        return f"it has a {own[0]} of its own"
+    if "forward" in vars(model) and not is_hook(vars(model)["forward"]):
+        return "its forward was replaced"
+    return "it has forward hooks" if model._forward_hooks or model._forward_pre_hooks else None
 
 
 def why_not_arguments(model: PreTrainedModel, call: dict[str, Any]) -> str | None:

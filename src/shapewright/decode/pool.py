@@ -3,9 +3,14 @@
 A `Pool` belongs to one reading of one model. It lends a `Lease` (buffers, and the step that runs over them), takes it back when the cache
 that held it is gone, and keeps at most one idle. Capacities are in slots (tokens a row), memory in bytes.
 
-Memory against Hugging Face's. Its cache ends with every slot of `max_length` filled, and reaches one layer's keys above that while it
-grows; ours has those slots from the start, rounded up by less than `quantum` slots, whose bytes are at most `MAX_WASTE` of the weights'
-(or eight slots, if that is more). The idle lease is dropped before another is made, so the two never add up.
+Memory against Hugging Face's. Its cache holds the slots that are filled, and one layer's keys above that while it grows. Ours has the
+prompt's and those of the next `AHEAD` tokens (or fewer, if fewer were announced) from the start, rounded up by less than `quantum` slots,
+whose bytes are at most `MAX_WASTE` of the weights' (or eight slots, if that is more). A text that outgrows them gets twice as many, up to
+those announced: while the content is copied, old and new exist together. The idle lease is dropped before another is made, so those two
+never add up.
+
+On a GPU a lease follows the stream that used it last: whoever takes it up on another one waits for that, and so does the stream that its
+memory goes back to. Nothing is waited for on the host.
 """
 
 from __future__ import annotations
@@ -24,6 +29,8 @@ from shapewright.decode.layers import Decoder
 
 MAX_WASTE = 0.02
 MIN_QUANTUM, MAX_QUANTUM = 8, 256
+# Slots beyond those needed now that a cache takes at once, if so many were announced.
+AHEAD = 2048
 
 
 class Step(Protocol):
@@ -42,6 +49,26 @@ class Step(Protocol):
 MakeStep = Callable[[Decoder, Buffers], Step]
 
 
+class Streams:
+    """The CUDA streams of a lease: the one that its memory belongs to, and the one that used it last. On a CPU there are none."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.home = self.last = current_stream(device)
+
+    def use(self) -> None:
+        """What is queued on the current stream from now on comes after all that used the lease before."""
+        stream = current_stream(self.device)
+        if stream is not None and self.last is not None and stream != self.last:
+            stream.wait_stream(self.last)
+        self.last = stream
+
+    def end(self) -> None:
+        """The memory is about to be free: whoever gets it next, on the stream that it belongs to, comes after its last use."""
+        if self.home is not None and self.last is not None and self.home != self.last:
+            self.home.wait_stream(self.last)
+
+
 class Lease:
     """Buffers, and their step once it is needed. `length` and `first` say what those of the buffers do, without asking the device."""
 
@@ -52,6 +79,9 @@ class Lease:
         self.first = 0
         # Somebody has tensors that look into the buffers: they are never lent again.
         self.is_exposed = False
+        self.streams = Streams(buffers.tokens.device)
+        # Called before the buffers and the step are let go.
+        weakref.finalize(self, self.streams.end).atexit = False
 
     def place(self, *, starts: Tensor, positions: Tensor, length: int) -> None:
         """State for a token at `positions` `[batch]` that goes into slot `length`. Nothing waits for the device."""
@@ -73,6 +103,7 @@ class Lease:
     def take_over(self, old: Lease) -> None:
         """All that a smaller lease holds, state and content."""
         mine, theirs = self.buffers, old.buffers
+        old.streams.use()
         mine.cache[..., : theirs.capacity, :].copy_(theirs.cache)
         mine.generated[: theirs.capacity].copy_(theirs.generated)
         mine.tokens.copy_(theirs.tokens)
@@ -85,15 +116,16 @@ class Lease:
         After it the likeliest tokens stand in `buffers.tokens`, and positions and length stand one further.
         """
         step, buffers = self.ready_step(), self.buffers
+        self.streams.use()
         if tokens is not None:
             buffers.tokens.copy_(tokens)
-        run_greedy = getattr(step, "run_greedy", None)
-        with on(buffers.tokens.device):
-            if run_greedy is not None:
-                run_greedy(self.length)
-            else:
-                step.run()
-                self._choose(step.logits)
+        try:
+            with on(buffers.tokens.device):
+                self._run(step)
+        except BaseException:
+            # How far it came is not known: the next `settle` writes the device's length anew.
+            self.length = -1
+            raise
         self.length += 1
         return step.logits
 
@@ -101,6 +133,14 @@ class Lease:
         """The step, which the pool made before anything was launched."""
         assert self.step is not None, "Pool.prepare comes first"
         return self.step
+
+    def _run(self, step: Step) -> None:
+        run_greedy = getattr(step, "run_greedy", None)
+        if run_greedy is not None:
+            run_greedy(self.length)
+        else:
+            step.run()
+            self._choose(step.logits)
 
     def _choose(self, logits: Tensor) -> None:
         """What `run_greedy` does after `run`."""
@@ -141,6 +181,7 @@ class Pool:
         """Buffers of `batch` rows and `capacity` slots or more; where memory is short, of as many as `at_least` asks for."""
         idle, self.idle = self.idle, None
         if idle is not None and idle.buffers.batch == batch and idle.buffers.capacity >= capacity:
+            idle.streams.use()
             return idle
         del idle
         least = capacity if at_least is None else min(at_least, capacity)
@@ -168,6 +209,11 @@ class Pool:
                 with suppress(torch.OutOfMemoryError):
                     return Lease(Buffers(self.decoder, batch, rounded_up(capacity, step)))
             return Lease(Buffers(self.decoder, batch, rounded_up(capacities[-1], step)))
+
+
+def current_stream(device: torch.device) -> torch.cuda.Stream | None:
+    """The stream that work for `device` is queued on; None where it is done at once."""
+    return torch.cuda.current_stream(device) if device.type == "cuda" else None
 
 
 def rounded_up(slots: int, quantum: int) -> int:
@@ -218,4 +264,5 @@ def _tensors(value: Any) -> list[Tensor]:
 
 def _drop_steps(leases: weakref.WeakSet[Lease]) -> None:
     for lease in leases:
+        lease.streams.end()
         lease.step = None

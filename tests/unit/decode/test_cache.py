@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import gc
 import io
+import itertools
 
 import pytest
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from shapewright.decode import cache as caching
 from shapewright.decode.cache import PooledCache
 from shapewright.decode.families import read_decoder
 from shapewright.decode.pool import Pool
@@ -86,13 +88,27 @@ def test_grows_beyond_its_capacity(pool: Pool) -> None:
     assert torch.equal(views[0], caches[1].layers[0].keys[:, :, :7])
 
 
-def test_reserve_makes_room_once(pool: Pool) -> None:
+def test_what_is_announced_is_made_room_for_once(pool: Pool) -> None:
     caches = filled(pool)
-    caches[0].reserve(5000)
-    lease = caches[0].lease
+    caches[0].announce(5000)
     agree(caches)
     caches[0].update(states(4000), states(4000), 0)
-    assert caches[0].lease is lease and lease.buffers.capacity >= 5000
+    lease = caches[0].lease
+    assert lease.buffers.capacity >= 5000
+    caches[0].update(states(900), states(900), 0)
+    assert caches[0].lease is lease
+
+
+def test_what_is_announced_is_taken_bit_by_bit(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(caching, "AHEAD", 20)
+    cache, _ = filled(pool, new=6, capacity=1000)
+    taken = [cache.lease.buffers.capacity]
+    while cache.get_seq_length() < 1000:
+        cache.update(states(1), states(1), 0)
+        if cache.lease.buffers.capacity != taken[-1]:
+            taken.append(cache.lease.buffers.capacity)
+    assert taken[0] < 6 + 20 + 8 and taken[-1] < 1000 + 8 and len(taken) == 6
+    assert all(more <= 2 * less for less, more in itertools.pairwise(taken))
 
 
 @pytest.mark.parametrize("by", [-1, -4, -6, 0, 2, 6, 9])

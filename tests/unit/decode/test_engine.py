@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 from transformers import PreTrainedModel
 
+from shapewright.decode import cache as caching
 from shapewright.decode import pool as pooling
 from shapewright.decode.buffers import Buffers
 from shapewright.decode.engine import NOT_BEGUN, Engine, kernel_steps, read_starts
@@ -123,6 +124,96 @@ def test_short_of_memory_it_takes_what_is_needed_now(make_step: type, monkeypatc
     refusals = 0
     with pytest.raises(torch.OutOfMemoryError):
         Pool(DECODER, CountedStep).lend(1, 200)
+
+
+@pytest.mark.parametrize("make_step", [CountedStep, GreedyStep])
+def test_a_long_text_takes_memory_as_it_grows(make_step: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Ledger(monkeypatch)
+    monkeypatch.setattr(caching, "AHEAD", 16)
+    plain, model = twins("llama", make_step)
+    ids, slot_bytes = prompt(model, 2), 2 * 2 * 2 * 2 * 10 * 4
+    first = plain.generate(ids[:1], max_new_tokens=9, do_sample=False)
+    call = {"max_new_tokens": 100_000, "do_sample": False, "eos_token_id": int(first[0, 14]), "pad_token_id": 0}
+    assert torch.equal(plain.generate(ids[:1], **call), model.generate(ids[:1], **call))
+    assert torch.equal(plain.generate(ids[:1], **call), decode(model, ids[:1], max_new_tokens=100_000, eos_token_id=int(first[0, 14])))
+    assert ledger.most <= (9 + 16 + 8) * slot_bytes
+    made = CountedStep.made
+    with counted(2 * 109):
+        found = model.generate(ids, max_new_tokens=110, do_sample=False)
+        assert torch.equal(found, decode(model, ids, max_new_tokens=110))
+    assert torch.equal(plain.generate(ids, max_new_tokens=110, do_sample=False), found) and CountedStep.made - made == 3
+    assert ledger.most <= 3 * 64 * slot_bytes
+
+
+def test_after_a_launch_that_failed_the_device_is_told_its_length_again() -> None:
+    model = tiny_llama()
+    engine, cache = Engine(FailingStep), None
+    assert engine.check(model) is None
+    cache = engine.new_cache(20)
+    ids = prompt(model, 2)
+    with torch.no_grad():
+        model(ids, past_key_values=cache)
+    engine.feed(cache, torch.tensor([7, 8]), None)
+    FailingStep.fails = True
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            engine.feed(cache, torch.tensor([7, 8]), None)
+    finally:
+        FailingStep.fails = False
+    assert cache.get_seq_length() == 10 and int(cache.lease.buffers.length) == 11
+    found = engine.feed(cache, torch.tensor([7, 8]), None)
+    with torch.no_grad():
+        expected = model(torch.cat((ids, torch.tensor([[7, 7], [8, 8]])), -1)).logits[:, -1]
+    assert int(cache.lease.buffers.length) == cache.get_seq_length() == 11
+    torch.testing.assert_close(found, expected, rtol=2e-4, atol=2e-4)
+
+
+class FailingStep(GreedyStep):
+    """Interrupted, if it is told to, when all is done but the host does not know it."""
+
+    fails = False
+
+    def run_greedy(self, length: int | None = None) -> None:
+        super().run_greedy(length)
+        if FailingStep.fails:
+            raise KeyboardInterrupt
+
+
+class Stream:
+    """Stands for one of a GPU: who waited for whom."""
+
+    waits: list[tuple[str, str]]
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def wait_stream(self, other: Stream) -> None:
+        Stream.waits.append((self.name, other.name))
+
+
+def test_buffers_that_change_streams_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second, third = Stream("first"), Stream("second"), Stream("third")
+    Stream.waits = []
+    now = first
+    monkeypatch.setattr(pooling, "current_stream", lambda device: now)
+    pool = Pool(DECODER, CountedStep)
+    lease = pool.lend(2, 30)
+    pool.prepare(lease)
+    lease.launch(torch.tensor([5, 6]))
+    pool.returned(lease)
+    assert pool.lend(2, 20) is lease and Stream.waits == []
+    pool.returned(lease)
+    now = second
+    assert pool.lend(2, 20) is lease and Stream.waits == [("second", "first")]
+    now = third
+    lease.launch()
+    lease.launch()
+    assert Stream.waits[1:] == [("third", "second")]
+    # The memory goes back to the first stream, which may hand it out while the third still works on it.
+    pool.returned(lease)
+    del lease
+    pool.lend(3, 20)
+    assert Stream.waits[2:] == [("first", "third")]
 
 
 def test_idle_buffers_that_do_not_fit_go_first() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -12,8 +13,8 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from shapewright.decode.cache import Store
-from shapewright.decode.hooks import DecodeWarning
-from unit.decode.tiny import left_padded, prompt
+from shapewright.decode.hooks import DecodeWarning, engine_of
+from unit.decode.tiny import left_padded, prompt, tiny_llama
 from unit.decode.twins import FAMILIES, CountedStep, GreedyStep, Make, both, counted, none_counted, padded, same, twins
 
 Models = tuple[PreTrainedModel, PreTrainedModel]
@@ -94,6 +95,56 @@ def test_a_custom_loop_that_changes_its_mind_about_the_mask(models: Models) -> N
             logits.append(model(token, past_key_values=cache).logits)
         chains.append(tuple(logits))
     same(chains[1], chains[0])
+
+
+def continued(model: PreTrainedModel) -> tuple[Any, dict[str, Any]]:
+    """A cache of 9 tokens in two rows, and a call of one token on it."""
+    output = model.generate(prompt(model, 2), max_new_tokens=1, do_sample=False, return_dict_in_generate=True)
+    cache = output.past_key_values
+    return cache, {"input_ids": output.sequences[:, -1:], "past_key_values": cache}
+
+
+def load_assigned(model: PreTrainedModel) -> None:
+    model.load_state_dict({name: value.clone() for name, value in tiny_llama(3).state_dict().items()}, assign=True)
+
+
+def convert(model: PreTrainedModel) -> None:
+    # Held, so that the converted ones cannot come to lie at the same addresses.
+    held = [weight.data for weight in model.parameters()]
+    model.bfloat16().float()
+    del held
+
+
+def swap_head(model: PreTrainedModel) -> None:
+    model.lm_head = copy.deepcopy(model.lm_head).requires_grad_(False)
+    model.lm_head.weight.neg_()
+
+
+@pytest.mark.parametrize("change", [load_assigned, convert, swap_head])
+def test_weights_that_move_between_two_tokens(change: Callable[[PreTrainedModel], None]) -> None:
+    results = []
+    for model in twins("llama"):
+        cache, call = continued(model)
+        is_plain = engine_of(model) is None
+        with torch.no_grad():
+            with counted(0 if is_plain else 1):
+                before = model(**call).logits
+            change(model)
+            says = nullcontext() if is_plain else pytest.warns(DecodeWarning, match="the model has changed since its cache was made")
+            with none_counted(), says:
+                results.append(model(input_ids=torch.tensor([[5], [6]]), past_key_values=cache).logits)
+            assert not torch.equal(before, results[-1])
+    same(*results)
+
+
+def test_ids_of_another_batch_are_hugging_faces_to_refuse() -> None:
+    for model in twins("llama"):
+        cache, call = continued(model)
+        is_plain = engine_of(model) is None
+        says = nullcontext() if is_plain else pytest.warns(DecodeWarning, match="its input_ids have 1 rows, and its cache 2")
+        with torch.no_grad(), none_counted(), says, pytest.raises(RuntimeError, match="Sizes of tensors must match"):
+            model(input_ids=call["input_ids"][:1], past_key_values=cache)
+        assert cache.get_seq_length() == 9
 
 
 def test_growing_token_by_token_makes_few_steps() -> None:

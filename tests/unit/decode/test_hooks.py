@@ -19,6 +19,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from shapewright.decode import hooks
 from shapewright.decode.cache import PooledCache
 from shapewright.decode.hooks import DecodeWarning, accelerate, engine_of, restore, why_not
+from shapewright.decode.loop import decode
 from unit.decode.tiny import prompt, tiny_gpt2, tiny_llama, tiny_neox
 from unit.decode.twins import CountedStep, counted, none_counted, same, twins
 
@@ -56,12 +57,15 @@ def test_restore_puts_back_what_the_model_had_of_its_own() -> None:
         return own(*args, **kwargs)
 
     model.forward = forward
-    accelerate(model, make_step=CountedStep)
-    model.generate(input_ids=prompt(model), **CALL)
-    assert calls == [9]
-    with pytest.warns(DecodeWarning, match="use_cache is off"):
-        model.generate(input_ids=prompt(model), max_new_tokens=2, use_cache=False)
-    assert calls == [9, 9, 10]
+    assert why_not(model) == "its forward was replaced before"
+    with pytest.warns(DecodeWarning, match="the model runs plain: its forward was replaced before"):
+        accelerate(model, make_step=CountedStep)
+    with none_counted():
+        found = model.generate(input_ids=prompt(model), **CALL)
+        assert calls == [9, 1, 1, 1, 1, 1]
+        with pytest.warns(DecodeWarning, match="this call runs plain: its forward was replaced before"):
+            assert torch.equal(found, decode(model, prompt(model), max_new_tokens=6))
+    assert len(calls) == 12 and why_not(model) == "its forward was replaced before"
     assert vars(restore(model))["forward"] is forward
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import pytest
 import torch
 from transformers import PreTrainedModel
 
-from shapewright.decode.hooks import DecodeWarning
+from shapewright.decode.hooks import DecodeWarning, restore
 from shapewright.decode.loop import LOOK_EVERY, decode, ended
+from shapewright.errors import InputError
 from unit.decode.tiny import left_padded, prompt, tiny_llama
 from unit.decode.twins import FAMILIES, CountedStep, GreedyStep, counted, none_counted, pool_of, twins
 
@@ -100,6 +104,52 @@ def test_what_steps_cannot_do_is_left_to_generate(monkeypatch: pytest.MonkeyPatc
     with pytest.warns(DecodeWarning, match="its batch of 65"):
         assert torch.equal(first, decode(model, prompt(model, 65), max_new_tokens=2, do_sample=True, seed=3))
     assert torch.equal(state, torch.get_rng_state())
+
+
+def hooked(model: PreTrainedModel, calls: list[int]) -> None:
+    model.register_forward_pre_hook(lambda *_: calls.append(1))
+
+
+def patched(model: PreTrainedModel, calls: list[int]) -> None:
+    inner = model.forward
+
+    @functools.wraps(inner)
+    def forward(*args: object, **kwargs: object) -> object:
+        calls.append(1)
+        return inner(*args, **kwargs)
+
+    model.forward = forward
+
+
+@pytest.mark.parametrize("is_accelerated", [False, True])
+@pytest.mark.parametrize("change, reason", [(hooked, "it has forward hooks"), (patched, "its forward was replaced")])
+def test_what_somebody_put_on_the_model_sees_every_token(change: Callable, reason: str, is_accelerated: bool) -> None:
+    plain, model = twins("llama")
+    model = model if is_accelerated else restore(model)
+    calls: list[int] = []
+    change(model, calls)
+    ids = prompt(model)
+    with pytest.warns(DecodeWarning, match=reason):
+        found = decode(model, ids, max_new_tokens=5)
+    assert len(calls) == 5 and torch.equal(plain.generate(ids, max_new_tokens=5, do_sample=False), found)
+
+
+@pytest.mark.parametrize(
+    "ids, mask, new, says",
+    [
+        ((2, 4), None, 0, "decode: max_new_tokens is 0; ask for 1 or more"),
+        ((2, 4), None, -3, "decode: max_new_tokens is -3; ask for 1 or more"),
+        ((2, 4), (2, 5), 3, r"decode: attention_mask has shape \[2, 5\], and input_ids \[2, 4\]; pass the mask that came with these ids"),
+        ((2, 4), (1, 4), 3, r"attention_mask has shape \[1, 4\]"),
+        ((2, 0), None, 3, r"input_ids has shape \[2, 0\], not \[batch, prompt\]"),
+        ((4,), None, 3, r"input_ids has shape \[4\], not \[batch, prompt\]"),
+    ],
+)
+def test_arguments_that_do_not_fit(ids: tuple[int, ...], mask: tuple[int, ...] | None, new: int, says: str) -> None:
+    _, model = twins("llama")
+    ones = None if mask is None else torch.ones(mask, dtype=torch.long)
+    with pytest.raises(InputError, match=says), none_counted():
+        decode(model, torch.ones(ids, dtype=torch.long), attention_mask=ones, max_new_tokens=new)
 
 
 def test_ended() -> None:
