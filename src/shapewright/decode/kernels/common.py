@@ -60,6 +60,33 @@ def prefetch(pointer, num_bytes):
 
 
 @triton.jit
+def part_of(
+    block, weight_0, weight_1, weight_2, bias_0, bias_1, bias_2, n_0, n_1, n_2, PARTS: tl.constexpr, BLOCK_N: tl.constexpr
+):  # fmt: skip
+    """Which part block number `block` belongs to: its weight, bias and size, its first column of the output, and the block within it."""
+    weight = weight_0
+    bias = bias_0
+    n = n_0
+    first = 0
+    if PARTS == 3:
+        blocks_0 = tl.cdiv(n_0, BLOCK_N)
+        blocks_1 = tl.cdiv(n_1, BLOCK_N)
+        if block >= blocks_0 + blocks_1:
+            weight = weight_2
+            bias = bias_2
+            n = n_2
+            first = n_0 + n_1
+            block -= blocks_0 + blocks_1
+        elif block >= blocks_0:
+            weight = weight_1
+            bias = bias_1
+            n = n_1
+            first = n_0
+            block -= blocks_0
+    return weight, bias, n, first, block
+
+
+@triton.jit
 def activate(x, ACTIVATION: tl.constexpr):
     """silu x σ(x); relu max(x, 0); gelu x Φ(x); gelu_tanh x/2 (1 + tanh(√(2/π) (x + 0.044715 x³))). In fp32."""
     if ACTIVATION == ACTIVATION_SILU:

@@ -17,7 +17,7 @@ An RMS norm is folded in as in `flat`. Reference: `tests/unit/decode/kernels/`, 
 import triton
 import triton.language as tl
 
-from shapewright.decode.kernels.common import activate, let_next_start, wait_for_previous
+from shapewright.decode.kernels.common import activate, let_next_start, part_of, wait_for_previous
 
 
 @triton.jit
@@ -45,22 +45,9 @@ def direct_kernel(
     OVERLAP: tl.constexpr,
 ):  # fmt: skip
     block = tl.program_id(0)
-    weight = weight_0
-    bias = bias_0
-    first = 0
-    if PARTS == 3:
-        blocks_0 = n_0 // BLOCK_N
-        blocks_1 = n_1 // BLOCK_N
-        if block >= blocks_0 + blocks_1:
-            weight = weight_2
-            bias = bias_2
-            first = n_0 + n_1
-            block -= blocks_0 + blocks_1
-        elif block >= blocks_0:
-            weight = weight_1
-            bias = bias_1
-            first = n_0
-            block -= blocks_0
+    weight, bias, _, first, block = part_of(  # pyright: ignore[reportGeneralTypeIssues]
+        block, weight_0, weight_1, weight_2, bias_0, bias_1, bias_2, n_0, n_1, n_2, PARTS, BLOCK_N
+    )  # fmt: skip
     let_next_start(OVERLAP)
     outs = block * BLOCK_N + tl.arange(0, BLOCK_N)
     columns = tl.arange(0, 32)[None, :]

@@ -14,7 +14,7 @@ rather than 64, double buffered.
 import triton
 import triton.language as tl
 
-from shapewright.decode.kernels.common import activate, let_next_start, wait_for_previous
+from shapewright.decode.kernels.common import activate, let_next_start, part_of, wait_for_previous
 
 
 @triton.jit
@@ -51,25 +51,9 @@ def flat_kernel(
     tile_m = tl.program_id(1)
     split = tl.program_id(2)
     place = tile_m * tl.num_programs(0) + block
-    weight = weight_0
-    bias = bias_0
-    n = n_0
-    first = 0
-    if PARTS == 3:
-        blocks_0 = tl.cdiv(n_0, BLOCK_N)
-        blocks_1 = tl.cdiv(n_1, BLOCK_N)
-        if block >= blocks_0 + blocks_1:
-            weight = weight_2
-            bias = bias_2
-            n = n_2
-            first = n_0 + n_1
-            block -= blocks_0 + blocks_1
-        elif block >= blocks_0:
-            weight = weight_1
-            bias = bias_1
-            n = n_1
-            first = n_0
-            block -= blocks_0
+    weight, bias, n, first, block = part_of(  # pyright: ignore[reportGeneralTypeIssues]
+        block, weight_0, weight_1, weight_2, bias_0, bias_1, bias_2, n_0, n_1, n_2, PARTS, BLOCK_N
+    )  # fmt: skip
     let_next_start(OVERLAP)
     share = tl.cdiv(tl.cdiv(K, SPLITS), BLOCK_K) * BLOCK_K
     begin = split * share

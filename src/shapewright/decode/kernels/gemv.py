@@ -14,7 +14,7 @@ Reference: `tests/unit/decode/kernels/`, against float64. Source of the idea tha
 import triton
 import triton.language as tl
 
-from shapewright.decode.kernels.common import activate, let_next_start, wait_for_previous
+from shapewright.decode.kernels.common import activate, let_next_start, part_of, wait_for_previous
 
 
 @triton.jit
@@ -56,25 +56,9 @@ def gemv_kernel(
 ):  # fmt: skip
     TILES: tl.constexpr = (K + BLOCK_K - 1) // BLOCK_K
     block = tl.program_id(0)
-    weight = weight_0
-    bias = bias_0
-    n = n_0
-    first = 0
-    if PARTS == 3:
-        blocks_0 = tl.cdiv(n_0, BLOCK_N)
-        blocks_1 = tl.cdiv(n_1, BLOCK_N)
-        if block >= blocks_0 + blocks_1:
-            weight = weight_2
-            bias = bias_2
-            n = n_2
-            first = n_0 + n_1
-            block -= blocks_0 + blocks_1
-        elif block >= blocks_0:
-            weight = weight_1
-            bias = bias_1
-            n = n_1
-            first = n_0
-            block -= blocks_0
+    weight, bias, n, first, block = part_of(  # pyright: ignore[reportGeneralTypeIssues]
+        block, weight_0, weight_1, weight_2, bias_0, bias_1, bias_2, n_0, n_1, n_2, PARTS, BLOCK_N
+    )  # fmt: skip
     let_next_start(OVERLAP)
     rows = block * BLOCK_N + tl.arange(0, BLOCK_N)
     is_row = rows < n
