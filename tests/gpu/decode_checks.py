@@ -1,7 +1,8 @@
 """Kernels of decode compiled for the GPU that is here, at real sizes, against float64: `python tests/gpu/decode_checks.py [WORD ...]`.
 
 One line a check: ok or WRONG, the largest error in parts of the largest output, what is allowed, and its name; the exit status is the
-number of wrong ones, 100 at most. Words choose the checks whose names hold one of them. It needs torch and triton alone (PYTHONPATH=src):
+number of wrong ones, 100 at most. Words choose the checks whose names hold one of them; `--jobs N` before them shares the checks out among
+N processes, for most of their time goes into compiling. It needs torch and triton alone (PYTHONPATH=src):
 it also runs where there is no pytest, and under compute-sanitizer; `test_decode_kernels.py` runs the same checks.
 
 Outputs, workspaces and scratch are NaN before; where a launch is replayed from a graph, each replay has to repeat every bit.
@@ -9,6 +10,7 @@ Outputs, workspaces and scratch are NaN before; where a launch is replayed from 
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass, replace
@@ -24,11 +26,11 @@ from shapewright.decode.buffers import Buffers
 from shapewright.decode.dispatch import SHORT
 from shapewright.decode.graphs import make_step
 from shapewright.decode.layers import Attention, Decoder, Layer, Linear, Mlp, Norm
-from shapewright.decode.products import Call, Operands, Scratch, product_calls
+from shapewright.decode.products import Call, Operands, Scratch, product_calls, takes_handover
 from shapewright.decode.reference import advance, reference_step
 from shapewright.decode.step import Step
 from shapewright.decode.tile import AttentionTile, Tile
-from unit.decode.kernels.plain import Case, drawn, error_of, plain_product
+from unit.decode.kernels.plain import Case, drawn, empty_handover, error_of, handed_over, handover_error, plain_product
 from unit.decode.kernels.scenes import SCORES, Scene, expected_of, scene, scored
 from unit.decode.kernels.small import Fixed, cos_and_sin, decoder_of
 
@@ -44,8 +46,9 @@ TILES = {
     "flat 8": replace(FLAT, block_m=8, block_n=64, block_k=64),
     "flat 16": FLAT,
     "flat split": replace(FLAT, splits=4),
-    "flat early": replace(FLAT, block_m=8, block_n=16, block_k=256, warps=1, early=True, norm_apart=True),
-    "direct": Tile(kernel="direct", block_n=16, stages=8, warps=1),
+    "flat narrow": replace(FLAT, block_m=8, block_n=16, block_k=256, warps=1, norm_apart=True),
+    "direct": Tile(kernel="direct", block_n=16, stages=8, warps=4),
+    "direct 8": Tile(kernel="direct", block_n=8, stages=16, warps=8, norm_apart=True),
     "library": Tile(kernel="library"),
 }
 CASES = {
@@ -120,7 +123,13 @@ def check_product(case: Case, tile: Tile, *, replays: int = 20) -> tuple[float, 
     residual = drawn(case.rows, product.outputs, seed=3, dtype=case.dtype).cuda() if case.residual else None
     out = torch.empty(case.rows, product.outputs, dtype=case.dtype, device="cuda")
     scratch = Scratch(x.device, x.dtype)
-    operands = Operands(x=x, out=out, residual=out if case.residual else None, scratch=scratch)
+    programs = 256
+    is_handed_over = product.norm is not None and takes_handover(product, tile, case.rows, programs)
+    operands = Operands(
+        x=x, out=out, residual=out if case.residual else None, scratch=scratch,
+        before=handed_over(product.norm, x, programs) if product.norm is not None and is_handed_over else None,
+        after=empty_handover(product, tile, out) if case.residual else None,
+    )  # fmt: skip
     calls = product_calls(product, tile, operands)
 
     def prepare() -> None:
@@ -133,7 +142,8 @@ def check_product(case: Case, tile: Tile, *, replays: int = 20) -> tuple[float, 
     unlike = num_unlike(graph, out, prepare, replays)
     if unlike or bool(scratch.counters.any()):
         return float("nan"), ALLOWED[case.dtype]
-    return error_of(out, plain_product(product, x, residual)), ALLOWED[case.dtype]
+    error = error_of(out, plain_product(product, x, residual))
+    return (error if operands.after is None else max(error, handover_error(operands.after, out))), ALLOWED[case.dtype]
 
 
 def attended(given: Scene, tile: AttentionTile) -> tuple[Step, Tensor]:
@@ -275,25 +285,25 @@ def check_greedy(decoder: Decoder, batch: int, choices: Fixed, num_tokens: int =
 
 
 def is_direct(case: Case) -> bool:
-    """Whether the direct kernel takes these sizes."""
-    return case.k % 32 == 0 and all(n % 16 == 0 for n in case.n) and not case.transposed
+    """Whether the direct kernel takes these sizes, with any of the tiles above."""
+    return case.k % 256 == 0 and all(n % 16 == 0 for n in case.n) and not case.transposed
 
 
 def product_checks() -> Iterator[tuple[str, Check]]:
     rows_of = {
-        "gemv": (1, 2, 4), "flat 8": (3, 8), "flat 16": (1, 16, 17), "flat split": (5,), "flat early": (9,), "direct": (2, 8, 16),
-        "library": (4,),
+        "gemv": (1, 2, 4), "flat 8": (3, 8), "flat 16": (1, 16, 17), "flat split": (5,), "flat narrow": (9,), "direct": (2, 8, 16),
+        "direct 8": (1, 9, 32), "library": (4,),
     }  # fmt: skip
     for name, case in CASES.items():
         for kind, tile in TILES.items():
-            if kind == "direct" and not is_direct(case):
+            if tile.kernel == "direct" and not is_direct(case):
                 continue
             for dtype in (BF16, FP16):
                 for rows in rows_of[kind] if dtype == BF16 else rows_of[kind][-1:]:
                     this = replace(case, rows=rows, dtype=dtype)
                     yield f"product {name}, {kind}, {rows} rows, {NAMES[dtype]}", lambda case=this, tile=tile: check_product(case, tile)
     for kind, tile in TILES.items():
-        if kind == "direct":
+        if tile.kernel == "direct":
             continue
         this = replace(CASES["odd 1001x777"], rows=3, dtype=FP32)
         yield f"product odd 1001x777, {kind}, 3 rows, fp32", lambda case=this, tile=tile: check_product(case, tile)
@@ -321,7 +331,7 @@ def attention_checks() -> Iterator[tuple[str, Check]]:
 def step_checks() -> Iterator[tuple[str, Check]]:
     for dtype, kv_heads in ((BF16, 32), (FP16, 8)):
         make = lambda dtype=dtype, kv_heads=kv_heads: small_llama(dtype, kv_heads)  # noqa: E731
-        for kind, batch in (("gemv", 1), ("gemv", 2), ("flat 8", 4), ("flat early", 4), ("flat split", 8), ("direct", 8), ("library", 16)):
+        for kind, batch in (("gemv", 1), ("gemv", 2), ("flat 8", 4), ("flat narrow", 4), ("flat split", 8), ("direct", 8), ("library", 16)):
             for form, overlaps in ((form, overlaps) for form in FORMS for overlaps in ((False, True) if can_overlap() else (False,))):
                 choices = Fixed(tile=TILES[kind], attention_tile=FORMS[form], overlaps=overlaps)
                 title = f"{kind}, {form}{', overlapping' if overlaps else ''}, batch {batch}, {kv_heads} kv heads, {NAMES[dtype]}"
@@ -338,10 +348,14 @@ def checks() -> dict[str, Check]:
 
 
 def main(words: list[str]) -> int:
+    part, parts = 0, 1
+    if words[:1] == ["--jobs"]:
+        return shared_out(int(words[1]), words[2:])
+    if words[:1] == ["--part"]:
+        part, parts, words = int(words[1]), int(words[2]), words[3:]
     wrong = 0
-    for name, check in checks().items():
-        if words and not any(word in name for word in words):
-            continue
+    chosen = [(name, check) for name, check in checks().items() if not words or any(word in name for word in words)]
+    for name, check in chosen[part::parts]:
         with torch.no_grad():
             try:
                 error, allowed = check()
@@ -349,8 +363,15 @@ def main(words: list[str]) -> int:
                 error, allowed, name = float("nan"), 0.0, f"{name}: {type(problem).__name__}: {str(problem)[:300]}"
         wrong += not error <= allowed
         print(f"{'ok   ' if error <= allowed else 'WRONG'}  {error:9.2e} of {allowed:7.1e}  {name}", flush=True)
-    print(f"{wrong} wrong")
+    print(f"{wrong} wrong of {len(chosen[part::parts])}")
     return min(wrong, 100)
+
+
+def shared_out(jobs: int, words: list[str]) -> int:
+    """Every `jobs`-th check in a process of its own; the number of wrong ones."""
+    own = [sys.executable, __file__, "--part"]
+    running = [subprocess.Popen([*own, str(part), str(jobs), *words]) for part in range(jobs)]
+    return min(sum(abs(process.wait()) for process in running), 100)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ allocated and nothing is read back by a call, so that a CUDA graph can hold it.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -26,6 +26,9 @@ Epilogue = Literal["qkv", "residual", "gated", "activation", "logits"]
 
 # Neighbours of a row of a weight that one thread loads at once: 16 bytes.
 FOLD = 8
+# Sums of squares that a thread of a product may hold until its end.
+SQUARES_OF_THREAD = 64
+THREADS_OF_WARP = 32
 # Rows that fill the 8-wide side of a matrix instruction.
 SWAPPED_ROWS = 8
 
@@ -63,20 +66,44 @@ class Product:
         return self.parts[0].n if self.is_gated else self.n
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handover:
+    """What the maker of x leaves for the RMS norm after it, so that no kernel stands between: x · w `[rows, k]` and sums of squares of x.
+
+    `squares [rows, programs]` (fp32): each program of the maker writes one a row.
+    """
+
+    norm: Norm
+    scaled: Tensor
+    squares: Tensor
+
+
 class Scratch:
-    """Memory that products share, one after another: a normed input, sums of split products and the counters that tell who is last."""
+    """Memory that products share, one after another: normed inputs, sums of split products and the counters that tell who is last."""
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
         self.device, self.dtype = device, dtype
         self.sums = torch.empty(0, dtype=torch.float32, device=device)
         self.counters = torch.zeros(4096, dtype=torch.int32, device=device)
         self.normed = torch.empty(0, dtype=dtype, device=device)
+        self.scaled = torch.empty(0, dtype=dtype, device=device)
+        self.squares = torch.empty(0, dtype=torch.float32, device=device)
 
     def normed_rows(self, rows: int, k: int) -> Tensor:
         """`[rows, k]`, written by the norm before a product."""
         if self.normed.numel() < rows * k:
             self.normed = torch.empty(rows * k, dtype=self.dtype, device=self.device)
         return self.normed[: rows * k].view(rows, k)
+
+    def handover(self, norm: Norm, rows: int, programs: int) -> Handover:
+        """For a norm over x of `rows` rows that so many programs make."""
+        k = norm.weight.shape[0]
+        if self.scaled.numel() < rows * k:
+            self.scaled = torch.empty(rows * k, dtype=self.dtype, device=self.device)
+        if self.squares.numel() < rows * programs:
+            self.squares = torch.empty(rows * programs, dtype=torch.float32, device=self.device)
+        scaled, squares = self.scaled[: rows * k].view(rows, k), self.squares[: rows * programs].view(rows, programs)
+        return Handover(norm=norm, scaled=scaled, squares=squares)
 
     def split_sums(self, count: int, programs: int) -> tuple[Tensor, Tensor]:
         """`count` sums and a zeroed counter for each of `programs`."""
@@ -89,22 +116,48 @@ class Scratch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operands:
-    """The buffers of one product. `overlaps`: it may start before the kernel before it ends."""
+    """The buffers of one product. `overlaps`: it may start before the kernel before it ends.
+
+    `before`: what the maker of x left for this product's norm; `after`: what this one leaves for the norm of its output.
+    """
 
     x: Tensor
     out: Tensor
     residual: Tensor | None = None
     scratch: Scratch
     overlaps: bool = False
+    before: Handover | None = None
+    after: Handover | None = None
 
 
 def product_calls(product: Product, tile: Tile, operands: Operands) -> list[Call]:
     """The launches of a product."""
     if tile.kernel == "library":
         return _library(product, operands)
-    if product.norm is not None and (tile.norm_apart or (tile.kernel != "gemv" and product.norm.kind == "layer")):
-        return [norm_call(product.norm, operands), *_kernel(_without_norm(product), tile, _normed(product, operands))]
+    if is_norm_apart(product, tile) or (product.norm is not None and product.norm.kind == "rms" and operands.before is None):
+        assert product.norm is not None
+        normed = replace(operands, x=operands.scratch.normed_rows(operands.x.shape[0], product.k), before=None)
+        return [norm_call(product.norm, operands), *_kernel(replace(product, norm=None), tile, normed)]
     return _kernel(product, tile, operands)
+
+
+def is_norm_apart(product: Product, tile: Tile) -> bool:
+    """Whether a kernel of its own has to norm x: the tile says so, or nothing but a GEMV could take the norm in."""
+    return product.norm is not None and (tile.norm_apart or (tile.kernel != "gemv" and product.norm.kind == "layer"))
+
+
+def takes_handover(product: Product, tile: Tile, rows: int, programs: int) -> bool:
+    """Whether a product takes its norm from the maker of x, which has so many programs. fp16 could overflow in x · w."""
+    norm = product.norm
+    if norm is None or norm.kind != "rms" or tile.kernel == "library" or tile.norm_apart or norm.weight.dtype == torch.float16:
+        return False
+    rows_of_program = min(rows, tile.block_m) if tile.kernel == "flat" else rows
+    return rows_of_program * (1 << (programs - 1).bit_length()) <= SQUARES_OF_THREAD * THREADS_OF_WARP * tile.warps
+
+
+def num_programs(product: Product, tile: Tile) -> int:
+    """Programs that share out a product's outputs: sums of squares a row that it hands over."""
+    return 1 if tile.kernel == "library" else _blocks(product, tile)
 
 
 def norm_call(norm: Norm, operands: Operands) -> Call:
@@ -122,17 +175,6 @@ def norm_call(norm: Norm, operands: Operands) -> Call:
     return launch(norm_kernel, (rows,), arguments, options)
 
 
-def _normed(product: Product, operands: Operands) -> Operands:
-    normed = operands.scratch.normed_rows(operands.x.shape[0], product.k)
-    return Operands(
-        x=normed, out=operands.out, residual=operands.residual, scratch=operands.scratch, overlaps=operands.overlaps
-    )  # fmt: skip
-
-
-def _without_norm(product: Product) -> Product:
-    return Product(epilogue=product.epilogue, parts=product.parts, activation=product.activation)
-
-
 def _kernel(product: Product, tile: Tile, operands: Operands) -> list[Call]:
     options = {
         "PARTS": 1 if product.is_gated else len(product.parts),
@@ -141,6 +183,8 @@ def _kernel(product: Product, tile: Tile, operands: Operands) -> list[Call]:
         "NORM": NORMS["none" if product.norm is None else product.norm.kind],
         "ACTIVATION": ACTIVATIONS[product.activation],
         "HAS_RESIDUAL": operands.residual is not None,
+        "SQUARES": 1 if operands.before is None else triton.next_power_of_2(operands.before.squares.shape[1]),
+        "HANDS_OVER": operands.after is not None,
         "BLOCK_N": tile.block_n,
         "OVERLAP": operands.overlaps,
         "num_warps": tile.warps,
@@ -150,16 +194,17 @@ def _kernel(product: Product, tile: Tile, operands: Operands) -> list[Call]:
 
 
 def _direct(product: Product, tile: Tile, operands: Operands, options: dict) -> Call:
-    norm, x, out = product.norm, operands.x, operands.out
+    x, out, (squares, num_squares) = _input(operands), operands.out, _squares(operands)
     weights, biases, sizes = _parts(product)
     arguments = (
-        x, *weights, *biases, x if norm is None else norm.weight, _or(operands.residual, out), out,
-        x.shape[0], *sizes, out.stride(0), 0.0 if norm is None else norm.eps, product.k,
+        x, *weights, *biases, squares, _or(operands.residual, out), out, *next_of(out, operands.after),
+        x.shape[0], *sizes, out.stride(0), num_squares, _eps(product), product.k,
     )  # fmt: skip
     is_swapped = x.shape[0] <= SWAPPED_ROWS and tile.block_n >= 16
     more = {
         "BLOCK_M": 8 if is_swapped else max(16, triton.next_power_of_2(x.shape[0])),
         "DEPTH": tile.stages,
+        "WARPS": tile.warps,
         "SWAPPED": is_swapped,
         "num_stages": 1,
     }
@@ -167,13 +212,13 @@ def _direct(product: Product, tile: Tile, operands: Operands, options: dict) -> 
 
 
 def _gemv(product: Product, tile: Tile, operands: Operands, options: dict) -> Call:
-    norm, x, out = product.norm, operands.x, operands.out
+    norm, x, out, (squares, num_squares) = product.norm, _input(operands), operands.out, _squares(operands)
     weights, biases, sizes = _parts(product)
     norm_weight = x if norm is None else norm.weight
     norm_bias = None if norm is None else norm.bias
     arguments = (
-        x, *weights, *biases, norm_weight, _or(norm_bias, norm_weight), _or(operands.residual, out), out,
-        *sizes, out.stride(0), 0.0 if norm is None else norm.eps, product.k,
+        x, *weights, *biases, norm_weight, _or(norm_bias, norm_weight), squares, _or(operands.residual, out), out,
+        *next_of(out, operands.after), *sizes, out.stride(0), num_squares, _eps(product), product.k,
     )  # fmt: skip
     more = {
         "TRANSPOSED": product.parts[0].transposed,
@@ -188,15 +233,15 @@ def _gemv(product: Product, tile: Tile, operands: Operands, options: dict) -> Ca
 
 
 def _flat(product: Product, tile: Tile, operands: Operands, options: dict) -> Call:
-    norm, x, out = product.norm, operands.x, operands.out
+    x, out, (squares, num_squares) = _input(operands), operands.out, _squares(operands)
     weights, biases, sizes = _parts(product)
     grid = (_blocks(product, tile), ceil_div(x.shape[0], tile.block_m), tile.splits)
-    width = 2 * tile.block_n * tile.block_m + tile.block_m
+    width = 2 * tile.block_n * tile.block_m
     programs = grid[0] * grid[1]
     sums, counters = operands.scratch.split_sums(programs * tile.splits * width if tile.splits > 1 else 1, programs)
     arguments = (
-        x, *weights, *biases, x if norm is None else norm.weight, _or(operands.residual, out), out, sums, counters,
-        x.shape[0], *sizes, out.stride(0), 0.0 if norm is None else norm.eps, product.k,
+        x, *weights, *biases, squares, _or(operands.residual, out), out, *next_of(out, operands.after), sums, counters,
+        x.shape[0], *sizes, out.stride(0), num_squares, _eps(product), product.k,
     )  # fmt: skip
     more = {
         "TRANSPOSED": product.parts[0].transposed,
@@ -205,9 +250,27 @@ def _flat(product: Product, tile: Tile, operands: Operands, options: dict) -> Ca
         "SPLITS": tile.splits,
         "STAGES": tile.stages,
         "EVEN": all(part.n % tile.block_n == 0 for part in product.parts) and product.k % (tile.block_k * tile.splits) == 0,
-        "EARLY": tile.early and operands.overlaps and x.element_size() == 2,
     }
     return launch(flat_kernel, grid, arguments, options | more)
+
+
+def _input(operands: Operands) -> Tensor:
+    return operands.x if operands.before is None else operands.before.scaled
+
+
+def _squares(operands: Operands) -> tuple[Tensor, int]:
+    """Sums of squares that were handed over, and how many a row."""
+    before = operands.before
+    return (operands.x, 1) if before is None else (before.squares, before.squares.shape[1])
+
+
+def next_of(out: Tensor, after: Handover | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Weight of the next norm, and where x · w and the squares go; anything where nothing is handed over."""
+    return (out, out, out) if after is None else (after.norm.weight, after.scaled, after.squares)
+
+
+def _eps(product: Product) -> float:
+    return 0.0 if product.norm is None else product.norm.eps
 
 
 def _parts(product: Product) -> tuple[list[Tensor], list[Tensor], list[int]]:
@@ -246,7 +309,16 @@ def _library(product: Product, operands: Operands) -> list[Call]:
         calls.append(norm_call(product.norm, Operands(x=x, out=out, scratch=operands.scratch)))
         x = operands.scratch.normed_rows(x.shape[0], product.k)
     calls.append(lambda: _library_product(product, x, out, operands.residual))
+    after = operands.after
+    if after is not None:
+        calls.append(lambda: _hand_over(out, after))
     return calls
+
+
+@torch.no_grad()
+def _hand_over(out: Tensor, after: Handover) -> None:
+    after.scaled.copy_(out * after.norm.weight)
+    after.squares.copy_(out.float().square().sum(1, keepdim=True))
 
 
 @torch.no_grad()

@@ -67,21 +67,21 @@ def place(product: Product) -> Place:
 
 def candidates(rows: int) -> list[Tile]:
     """What is worth a try for so many rows; the norm inside the product or before it is tried later."""
+    gemv = [(4, 1024, 4, 4), (4, 1024, 4, 2), (2, 1024, 4, 4), (8, 512, 4, 4)] if rows == 1 else [(4, 1024, 4, 4), (2, 1024, 4, 4)]
+    few = [Tile(kernel="gemv", block_n=n, block_k=k, warps=w, stages=s, norm_apart=rows > 1) for n, k, w, s in gemv if rows <= 2]
+    direct = [Tile(kernel="direct", block_n=16, stages=8, warps=warps, norm_apart=True) for warps in (8, 4) if rows <= 16]
     if rows == 1:
-        shapes = ((4, 1024, 4, 4), (4, 1024, 4, 2), (2, 1024, 4, 4), (8, 512, 4, 4))
-        return [Tile(kernel="gemv", block_n=n, block_k=k, warps=warps, stages=stages) for n, k, warps, stages in shapes]
+        return [*few, *direct]
     block_m = 8 if rows <= 8 else min(rows, 64)
     if rows <= 16:
-        shapes = ((16, 512, 1, 3), (16, 256, 1, 5), (16, 256, 1, 4), (32, 256, 2, 4), (32, 512, 2, 3))
+        shapes = ((16, 512, 1, 3), (16, 256, 1, 5), (16, 256, 1, 3), (16, 256, 1, 8), (32, 256, 2, 5), (32, 512, 2, 3))
     else:
         shapes = ((64, 128, 4, 4), (32, 128, 4, 4), (64, 64, 4, 5), (32, 256, 4, 3))
     flat = [
-        Tile(kernel="flat", block_m=block_m, block_n=n, block_k=k, warps=warps, stages=stages, norm_apart=True, early=early)
+        Tile(kernel="flat", block_m=block_m, block_n=n, block_k=k, warps=warps, stages=stages, norm_apart=True)
         for n, k, warps, stages in shapes
-        for early in ((False, True) if rows <= 16 else (False,))
     ]
-    direct = [Tile(kernel="direct", block_n=n, stages=stages, warps=1, norm_apart=True) for n, stages in ((16, 16), (8, 32))]
-    return [*flat, *(direct if rows <= 16 else []), *([Tile(kernel="library")] if rows >= 8 else [])]
+    return [*few, *flat, *direct, *([Tile(kernel="library")] if rows >= 8 else [])]
 
 
 def profile_decoder(
@@ -127,8 +127,12 @@ def _best(decoder: Decoder, rows: int, hardware: Hardware) -> Trial:
 
 
 def _alternatives(ranked: Sequence[Tile], product: Product) -> Iterator[Tile]:
-    yield from ranked[1:FINALISTS]
-    if ranked and ranked[0].kernel != "library" and product.norm is not None:
+    """The next best, the best of every other kernel, and the best with its norm the other way."""
+    if not ranked:
+        return
+    best_of_kernels = {tile.kernel: tile for tile in reversed(ranked)}
+    yield from dict.fromkeys(tile for tile in (*ranked[1:FINALISTS], *best_of_kernels.values()) if tile != ranked[0])
+    if ranked[0].kernel != "library" and product.norm is not None:
         yield replace(ranked[0], norm_apart=not ranked[0].norm_apart)
 
 

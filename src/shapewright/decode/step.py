@@ -3,11 +3,12 @@
 Shapes and state as in `buffers`: tokens, positions, starts and length stand on the device before a step; `logits [batch, vocab]` (the
 model's dtype) hold its result after it. The greedy form goes on by itself: it writes the next token, its place in `generated [slots,
 batch]`, and moves positions and length. Per layer: norm + QKV; rotary, append and attention; output + residual; norm + gate and up (or up)
-with the activation; down + residual. Five launches a layer, and one for each norm that stands apart; a parallel block keeps its second
-sum in a buffer of its own.
+with the activation; down + residual. Five launches a layer, and one for each norm that stands apart; an RMS norm is begun by the maker of
+its input and ended by the product after it; a parallel block keeps its second sum in a buffer of its own.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -18,7 +19,19 @@ from shapewright.decode.kernels.argmax import argmax_kernel
 from shapewright.decode.kernels.attention import attention_kernel
 from shapewright.decode.kernels.embed import embed_kernel
 from shapewright.decode.layers import Attention, Decoder, Layer
-from shapewright.decode.products import Call, Operands, Product, Scratch, ceil_div, launch, product_calls
+from shapewright.decode.products import (
+    Call,
+    Handover,
+    Operands,
+    Product,
+    Scratch,
+    ceil_div,
+    launch,
+    next_of,
+    num_programs,
+    product_calls,
+    takes_handover,
+)
 from shapewright.decode.tile import AttentionTile, Tile
 
 LOG2_E = 1.4426950408889634
@@ -44,6 +57,17 @@ class Choices(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerProducts:
+    """The products of one layer, in their order."""
+
+    layer: Layer
+    qkv: Product
+    out: Product
+    up: Product
+    down: Product
+
+
 class Step:
     """`run()` launches a step; `run_greedy()` one that chooses and advances."""
 
@@ -56,8 +80,7 @@ class Step:
         self.residual = self._empty(batch, decoder.hidden_size)
         self.second = self._empty(batch, decoder.hidden_size)
         self._layer_buffers()
-        embed, logits = self._embed(), self._logits()
-        self.calls = {is_short: [embed, *self._layers(is_short), *logits] for is_short in (True, False)}
+        self.calls = {is_short: self._calls(is_short) for is_short in (True, False)}
         self.choose = self._argmax()
 
     def run(self, *, is_short: bool = False) -> None:
@@ -73,17 +96,49 @@ class Step:
     def _empty(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
         return torch.empty(shape, dtype=dtype or self.decoder.dtype, device=self.decoder.device)
 
-    def _embed(self) -> Call:
+    def _calls(self, is_short: bool) -> list[Call]:
+        """Embedding, layers, logits: each product that makes the input of an RMS norm leaves it half done."""
+        layers = [self._products(layer) for layer in self.decoder.layers]
+        logits = Product(epilogue="logits", parts=(self.decoder.head,), norm=self.decoder.final_norm)
+        calls: list[Call] = []
+        before = self._handover(layers[0].qkv, self._embed_grid()[1])
+        calls.append(self._embed(before))
+        for index, products in enumerate(layers):
+            following = layers[index + 1].qkv if index + 1 < len(layers) else logits
+            after = self._handover(following, num_programs(products.down, self._tile(products.down)))
+            calls += self._layer(index, products, is_short, before, after)
+            before = after
+        return [*calls, *self._product(logits, self.residual, self.logits, before=before)]
+
+    def _handover(self, product: Product, programs: int) -> Handover | None:
+        """What the maker of a product's input, of so many programs, leaves for its norm."""
+        batch = self.buffers.batch
+        if product.norm is None or not takes_handover(product, self._tile(product), batch, programs):
+            return None
+        return self.scratch.handover(product.norm, batch, programs)
+
+    def _tile(self, product: Product) -> Tile:
+        return self.choices.product(product, self.buffers.batch)
+
+    def _embed_grid(self) -> tuple[int, int]:
+        return self.buffers.batch, ceil_div(self.decoder.hidden_size, self._embed_block())
+
+    def _embed_block(self) -> int:
+        return min(1024, 1 << (self.decoder.hidden_size - 1).bit_length())
+
+    def _embed(self, after: Handover | None) -> Call:
         decoder, buffers = self.decoder, self.buffers
         table = decoder.position_embedding
         width = decoder.hidden_size
-        block = min(1024, 1 << (width - 1).bit_length())
-        grid = (buffers.batch, ceil_div(width, block))
+        grid = self._embed_grid()
         positions = decoder.embedding if table is None else table
         arguments = (
-            buffers.tokens, buffers.positions, decoder.embedding, positions, self.residual, width, decoder.position_offset,
+            buffers.tokens, buffers.positions, decoder.embedding, positions, self.residual, *next_of(self.residual, after), width,
+            decoder.position_offset,
         )  # fmt: skip
-        options = {"HAS_POSITIONS": table is not None, "BLOCK": block, "OVERLAP": self.overlaps}
+        options = {
+            "HAS_POSITIONS": table is not None, "HANDS_OVER": after is not None, "BLOCK": self._embed_block(), "OVERLAP": self.overlaps,
+        }  # fmt: skip
         # Not as early as it could: everything later in the step may then read the state before it waits.
         kernel: Any = embed_kernel
         return lambda: kernel[grid](*arguments, **options)
@@ -97,44 +152,49 @@ class Step:
         self.rotary = self._rotary()
         self._attention_scratch()
 
-    def _layers(self, is_short: bool) -> list[Call]:
-        return [call for index, layer in enumerate(self.decoder.layers) for call in self._layer(index, layer, is_short)]
-
     def _rotary(self) -> tuple[Tensor, Tensor]:
         if self.decoder.rotary is None:
             return self.residual, self.residual
         return self.decoder.rotary(self.buffers.capacity)
 
-    def _layer(self, index: int, layer: Layer, is_short: bool) -> list[Call]:
+    def _products(self, layer: Layer) -> LayerProducts:
         attention, mlp = layer.attention, layer.mlp
-        x = self.residual
-        after = self.second if layer.is_parallel else x
-        qkv = Product(epilogue="qkv", parts=attention.parts, norm=layer.attention_norm)
-        out = Product(epilogue="residual", parts=(attention.out,))
-        is_gated = mlp.gate is not None
-        up = Product(
-            epilogue="gated" if is_gated else "activation",
-            parts=(mlp.gate, mlp.up) if mlp.gate is not None else (mlp.up,),
-            norm=layer.mlp_norm,
-            activation=mlp.activation,
+        return LayerProducts(
+            layer=layer,
+            qkv=Product(epilogue="qkv", parts=attention.parts, norm=layer.attention_norm),
+            out=Product(epilogue="residual", parts=(attention.out,)),
+            up=Product(
+                epilogue="activation" if mlp.gate is None else "gated",
+                parts=(mlp.up,) if mlp.gate is None else (mlp.gate, mlp.up),
+                norm=layer.mlp_norm,
+                activation=mlp.activation,
+            ),
+            down=Product(epilogue="residual", parts=(mlp.down,)),
         )
-        down = Product(epilogue="residual", parts=(mlp.down,))
+
+    def _layer(
+        self, index: int, products: LayerProducts, is_short: bool, before: Handover | None, after: Handover | None
+    ) -> list[Call]:  # fmt: skip
+        x, layer = self.residual, products.layer
+        sum_of_attention = self.second if layer.is_parallel else x
+        # In a parallel block both norms are of the same x, which was handed over for one of them.
+        middle = None if layer.is_parallel else self._handover(products.up, num_programs(products.out, self._tile(products.out)))
         return [
-            *self._product(qkv, x, self.qkv),
-            self._attention(index, attention, is_short),
-            *self._product(out, self.attended, after, x),
-            *self._product(up, x, self.activated),
-            *self._product(down, self.activated, x, after),
+            *self._product(products.qkv, x, self.qkv, before=before),
+            self._attention(index, layer.attention, is_short),
+            *self._product(products.out, self.attended, sum_of_attention, x, after=middle),
+            *self._product(products.up, x, self.activated, before=middle),
+            *self._product(products.down, self.activated, x, sum_of_attention, after=after),
         ]
 
-    def _product(self, product: Product, x: Tensor, out: Tensor, residual: Tensor | None = None) -> list[Call]:
-        tile = self.choices.product(product, self.buffers.batch)
-        operands = Operands(x=x, out=out, residual=residual, scratch=self.scratch, overlaps=self.overlaps)
-        return product_calls(product, tile, operands)
-
-    def _logits(self) -> list[Call]:
-        decoder = self.decoder
-        return self._product(Product(epilogue="logits", parts=(decoder.head,), norm=decoder.final_norm), self.residual, self.logits)
+    def _product(
+        self, product: Product, x: Tensor, out: Tensor, residual: Tensor | None = None, *,
+        before: Handover | None = None, after: Handover | None = None,
+    ) -> list[Call]:  # fmt: skip
+        operands = Operands(
+            x=x, out=out, residual=residual, scratch=self.scratch, overlaps=self.overlaps, before=before, after=after
+        )  # fmt: skip
+        return product_calls(product, self._tile(product), operands)
 
     def _attention(self, index: int, attention: Attention, is_short: bool) -> Call:
         buffers = self.buffers

@@ -7,9 +7,9 @@ from typing import Literal
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tile:
     """`gemv` and `direct` take `block_n` outputs of every row a program, `stages` tiles of the weight in registers (`direct`: of 32
-    columns, by one warp); `flat` `block_n` outputs of `block_m` rows, k in `splits` ranges, `stages` tiles of the weight on their way;
-    `library` is torch's own product with the epilogue after it. `norm_apart`: the norm is a kernel of its own before this one. `early`: a
-    `flat` program asks for its first tiles before it waits for its input.
+    columns a warp, k shared out among the `warps`); `flat` `block_n` outputs of `block_m` rows, k in `splits` ranges, `stages` tiles of the
+    weight on their way; `library` is torch's own product with the epilogue after it. `norm_apart`: the norm is a kernel of its own before
+    this one.
     """
 
     kernel: Literal["gemv", "direct", "flat", "library"]
@@ -20,7 +20,6 @@ class Tile:
     stages: int = 1
     warps: int = 4
     norm_apart: bool = False
-    early: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,8 +47,8 @@ TABLE_TARGETS = {"h200": "cuda:90:32"}
 GEMV = Tile(kernel="gemv", block_n=2, block_k=1024, stages=4, warps=4)
 FLAT = Tile(kernel="flat", block_m=16, block_n=32, block_k=128, stages=3, warps=4)
 SPLIT = Tile(kernel="flat", block_m=16, block_n=64, block_k=64, splits=4, stages=3, warps=4)
-DIRECT = Tile(kernel="direct", block_n=16, stages=8, warps=1)
-EARLY = replace(FLAT, block_m=8, block_n=16, block_k=256, warps=1, early=True, norm_apart=True)
+DIRECT = Tile(kernel="direct", block_n=16, stages=8, warps=8)
+NARROW = replace(FLAT, block_m=8, block_n=16, block_k=256, warps=1, norm_apart=True)
 ORDINARY = AttentionTile(splits=8, block_s=16, stages=3, warps=2, on_matrix_units=False, prefetch=True)
 ONLINE = AttentionTile(splits=8, block_s=16, stages=2, prefetch=True)
 UNIFIED = AttentionTile(splits=8, block_s=32, stages=2, unified=True)
@@ -119,7 +119,7 @@ MODELS = {
 VARIANTS: list[tuple[str, int, str, Tile, AttentionTile]] = [
     ("llama", 1, "bf16", GEMV, ORDINARY),
     ("llama", 3, "fp16", GEMV, replace(ORDINARY, unified=True)),
-    ("llama", 4, "bf16", EARLY, ONLINE),
+    ("llama", 4, "bf16", NARROW, ONLINE),
     ("llama", 8, "bf16", DIRECT, ONLINE),
     ("llama", 16, "fp16", replace(DIRECT, block_n=8, norm_apart=True), ONLINE),
     ("llama", 4, "fp16", FLAT, UNIFIED),

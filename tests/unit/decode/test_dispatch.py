@@ -171,10 +171,21 @@ def test_a_flat_tile_is_as_wide_as_a_matrix_unit(k: int, block_k: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("n", "k", "is_direct"), [((64,), 96, True), ((64,), 80, False), ((72,), 96, False), ((64, 8, 8), 96, False), ((64, 16, 16), 96, True)]
+    ("n", "k", "is_direct"),
+    [
+        ((64,), 96, True),
+        ((64,), 80, False),
+        ((72,), 96, False),
+        ((64, 8, 8), 96, False),
+        ((64, 16, 16), 96, True),
+        ((64,), 2048, True),
+        ((64,), 2080, False),
+    ],
 )
 def test_direct_where_it_fits_alone(n: tuple[int, ...], k: int, is_direct: bool) -> None:
-    """Every part for itself a multiple of the tile: 64 + 8 + 8 is one of 16, and yet no tile may reach into the next part."""
+    """Every part for itself a multiple of the tile: 64 + 8 + 8 is one of 16, and yet no tile may reach into the next part. More than 64
+    tiles would take long to compile.
+    """
     choices = Dispatch(H200, Table(entries=(entry(64, 64, 8, DIRECT),)))
     product = product_of(*n, k=k)
     assert choices.product(product, 8) == (DIRECT if is_direct else default_tile(product, 8, H200))
@@ -211,6 +222,7 @@ TILES = st.builds(
     block_k=st.sampled_from([16, 64, 1024]),
     splits=st.sampled_from([1, 2, 4]),
     stages=st.integers(1, 4),
+    warps=st.sampled_from([1, 2, 4]),
     norm_apart=st.booleans(),
 )
 CASES = st.builds(

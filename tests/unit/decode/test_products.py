@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from shapewright.decode.products import Operands, Product, Scratch, product_calls
+from shapewright.decode.layers import Norm
+from shapewright.decode.products import Handover, Operands, Product, Scratch, product_calls, takes_handover
 from shapewright.decode.tile import Tile
 from unit.decode.kernels.plain import Case, check_product, drawn, error_of, plain_product
 
@@ -47,16 +48,52 @@ def test_a_norm_apart(tile: Tile, norm: str) -> None:
     assert len(calls_of(case, replace(tile, norm_apart=True))) == 2
 
 
-@pytest.mark.parametrize(("tile", "norm", "num_launches"), [(GEMV, "rms", 1), (GEMV, "layer", 1), (FLAT, "rms", 1), (FLAT, "layer", 2)])
+@pytest.mark.parametrize(("tile", "norm", "num_launches"), [(GEMV, "rms", 2), (GEMV, "layer", 1), (FLAT, "rms", 2), (FLAT, "layer", 2)])
 def test_launches(tile: Tile, norm: str, num_launches: int) -> None:
-    """A layer norm stands before a flat product, which cannot fold it in."""
+    """A layer norm stands before a flat product, which cannot fold it in; an RMS norm that nobody began before any."""
     assert len(calls_of(Case(norm=norm), tile)) == num_launches
 
 
-def calls_of(case: Case, tile: Tile) -> list:
+@pytest.mark.parametrize("tile", [GEMV, FLAT], ids=["gemv", "flat"])
+def test_a_norm_that_was_begun_is_no_launch(tile: Tile) -> None:
+    case = Case(norm="rms")
+    before = Scratch(torch.device("cpu"), torch.float32).handover(Norm(kind="rms", weight=torch.ones(case.k), eps=0.0), case.rows, 5)
+    assert len(calls_of(case, tile, before)) == 1
+
+
+def calls_of(case: Case, tile: Tile, before: Handover | None = None) -> list:
     x = torch.zeros(case.rows, case.k)
     product = case.product()
-    return product_calls(product, tile, Operands(x=x, out=torch.zeros(case.rows, product.outputs), scratch=Scratch(x.device, x.dtype)))
+    scratch = Scratch(x.device, x.dtype)
+    operands = Operands(x=x, out=torch.zeros(case.rows, product.outputs), scratch=scratch, before=before)
+    return product_calls(product, tile, operands)
+
+
+BEGUN = Tile(kernel="flat", block_m=8, block_n=16, block_k=32, warps=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "rows", "programs", "takes"),
+    [
+        ({}, 8, 256, True),
+        ({}, 8, 257, False),  # 512 sums a row, rounded up, are too many for 32 threads
+        ({"warps": 2}, 8, 257, True),
+        ({}, 1, 2048, True),
+        ({"norm_apart": True}, 8, 2, False),
+        ({"kernel": "library"}, 8, 2, False),
+        ({"kernel": "gemv", "warps": 4}, 2, 4096, True),
+        ({"kernel": "gemv", "warps": 4}, 4, 4096, False),
+    ],
+)
+def test_who_takes_a_norm_from_the_maker_of_its_input(change: dict, rows: int, programs: int, takes: bool) -> None:
+    assert takes_handover(Case(norm="rms").product(), replace(BEGUN, **change), rows, programs) == takes
+
+
+def test_neither_fp16_nor_a_layer_norm_is_handed_over() -> None:
+    """x · w could overflow; a mean needs more than a sum of squares."""
+    assert not takes_handover(Case(norm="rms", dtype=torch.float16).product(), BEGUN, 1, 2)
+    assert not takes_handover(Case(norm="layer").product(), BEGUN, 1, 2)
+    assert not takes_handover(Case().product(), BEGUN, 1, 2)
 
 
 def test_sizes_of_a_product() -> None:

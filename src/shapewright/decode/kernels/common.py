@@ -1,4 +1,8 @@
-"""What the kernels share: activations, the choice of a part's weight, and how a kernel overlaps with the one before it.
+"""What the kernels share: activations, the choice of a part's weight, an RMS norm between two products, and how kernels overlap.
+
+An RMS norm between two products, x / √(mean(x²) + eps) · w, needs all of x for one number, and a kernel of its own is a wait in the
+chain of a step. So the product before it hands over x · w, rounded as x is, and the sum of squares of its own outputs, one a program and
+row, in fp32; the product after it multiplies its sums by 1 / √(Σ / k + eps).
 
 Programmatic dependent launch (NVIDIA, compute capability 9.0 on): a kernel lets its successor start as soon as all its programs run
 (`let_next_start`), and the successor waits (`wait_for_previous`) before it touches anything that an earlier kernel of the step writes.
@@ -84,6 +88,13 @@ def part_of(
             first = n_0
             block -= blocks_0
     return weight, bias, n, first, block
+
+
+@triton.jit
+def square_sums(pointer, row, num_squares, SQUARES: tl.constexpr):
+    """The `num_squares` sums that were handed over for a row, in `[SQUARES]`, zero past the end."""
+    square = tl.arange(0, SQUARES)
+    return tl.load(pointer + row * num_squares + square, mask=square < num_squares, other=0.0)
 
 
 @triton.jit

@@ -1,17 +1,20 @@
 """A few rows times a weight, on the matrix units, the weight going straight from memory into their registers.
 
-Formula: as `gemv`: y = act(W n(x) + b) + r, or gated. Shapes: x `[rows, k]`, W `[n_i, k]`, y `[rows, Σ n_i]`; k a multiple of 32 and n_i of
-`BLOCK_N`. One program, one warp, makes `BLOCK_N` outputs of all rows (at most `BLOCK_M`); k is walked in tiles of 32, `DEPTH` of them in
-registers or on their way, and the first `DEPTH` are asked for before the program waits for its input.
+Formula: as `gemv`: y = act(W n(x) + b) + r, or gated. Shapes: x `[rows, k]`, W `[n_i, k]`, y `[rows, Σ n_i]`; k a multiple of
+32 · `WARPS` and n_i of `BLOCK_N`. One program makes `BLOCK_N` outputs of all rows (at most `BLOCK_M`); each of its `WARPS` warps takes a
+range of k, walked in tiles of 32 columns, `DEPTH` of them in registers or on their way, and the warps' sums are added at the end (fp32).
+The first `DEPTH` tiles are asked for before the program waits for its input.
 
-A matrix unit wants of each row of 16 columns the pairs (2t, 2t+1) and (2t+8, 2t+9) in thread t, which is 4 bytes at a time from memory, or
-a detour through shared memory. A sum over k does not care for its order: thread t takes the 16 bytes 8t to 8t+7 of 32 columns, of weight
-and input alike, and calls them the columns that two instructions want of it. So a tile is one 16-byte load a thread and row, and two
-instructions; no shared memory and no barrier (NVIDIA, m16n8k16; elsewhere the compiler moves what it must, and the result is the same).
+A matrix unit wants of each row of 16 columns the pairs (2t, 2t+1) and (2t+8, 2t+9) in thread t, which is 4 bytes at a time from memory,
+or a detour through shared memory. A sum over k does not care for its order: thread t takes the 16 bytes 8t to 8t+7 of 32 columns, of
+weight and input alike, and calls them the columns that two instructions want of it. So a tile is one 16-byte load a thread and 8 rows,
+and two instructions; no shared memory and no barrier but those of the last sum (NVIDIA, m16n8k16; elsewhere the compiler moves what it
+must, and the result is the same). k is unrolled: in a loop every load waits on one and the same counter, so that nothing is on its way
+while a tile is used. The weight passes by the first cache (`evict_first`), where x has to stay: every program reads all of it.
 
-The few rows stand on the 16-wide side and the weight's on the 8-wide one, where `SWAPPED` the other way round: then up to 8 rows are padded
-to 8, not 16 (FlashDecoding++, Hong et al., 2024, section 4), and a program makes 16 outputs at a time.
-An RMS norm is folded in as in `flat`. Reference: `tests/unit/decode/kernels/`, against float64.
+Up to 8 rows stand on the 8-wide side of the unit, unpadded where there are 8, and the weight's rows on the 16-wide one (`SWAPPED`;
+FlashDecoding++, Hong et al., 2024, section 4); more rows the other way round.
+An RMS norm as in `flat`. Reference: `tests/unit/decode/kernels/`, against float64.
 """
 
 import triton
@@ -21,95 +24,111 @@ from shapewright.decode.kernels.common import activate, let_next_start, part_of,
 
 
 @triton.jit
-def reordered(tile, ROWS: tl.constexpr):
-    """Columns (t, j, s, e) of `[ROWS, 32]` as (j, s, t, e): 8 neighbours of a thread become what two instructions want of it."""
-    return tl.reshape(tl.permute(tl.reshape(tile, [ROWS, 4, 2, 2, 2]), [0, 2, 3, 1, 4]), [ROWS, 32])
+def reordered(tile, WARPS: tl.constexpr, EIGHTS: tl.constexpr):
+    """`[8, WARPS, EIGHTS, 32]`, which a warp loads by eights of rows, as `[WARPS, 8 · EIGHTS, 32]`.
+
+    Columns (t, j, s, e) become (j, s, t, e): 8 neighbours of a thread are what two instructions want of it.
+    """
+    split = tl.permute(tl.reshape(tile, [8, WARPS, EIGHTS, 4, 2, 2, 2]), [1, 2, 0, 4, 5, 3, 6])
+    return tl.reshape(split, [WARPS, 8 * EIGHTS, 32])
 
 
 @triton.jit
-def product(weight, x, sums, BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, SWAPPED: tl.constexpr):
-    """sums + x Wᵀ, `[BLOCK_M, BLOCK_N]`, or its transpose where `SWAPPED`."""
-    w = reordered(weight, BLOCK_N)
+def product(weight, x, sums, SWAPPED: tl.constexpr):
+    """sums + x Wᵀ a warp, `[WARPS, rows, outputs]`, or its transpose where `SWAPPED`."""
     if SWAPPED:
-        return tl.dot(w, tl.trans(x), sums, input_precision="ieee")
+        return tl.dot(weight, tl.permute(x, [0, 2, 1]), sums, input_precision="ieee")
     else:
-        return tl.dot(x, tl.trans(w), sums, input_precision="ieee")
+        return tl.dot(x, tl.permute(weight, [0, 2, 1]), sums, input_precision="ieee")
+
+
+@triton.jit
+def total(sums, SWAPPED: tl.constexpr):
+    """Of all warps, `[rows, outputs]`."""
+    if SWAPPED:
+        return tl.trans(tl.sum(sums, 0))
+    else:
+        return tl.sum(sums, 0)
 
 
 @triton.jit
 def direct_kernel(
-    x_pointer, weight_0, weight_1, weight_2, bias_0, bias_1, bias_2, norm_weight, residual_pointer, out_pointer,
-    rows, n_0, n_1, n_2, out_stride, eps, K: tl.constexpr,
+    x_pointer, weight_0, weight_1, weight_2, bias_0, bias_1, bias_2, squares_pointer, residual_pointer, out_pointer,
+    next_weight, next_pointer, next_squares, rows, n_0, n_1, n_2, out_stride, num_squares, eps, K: tl.constexpr,
     PARTS: tl.constexpr, GATED: tl.constexpr, HAS_BIAS: tl.constexpr, NORM: tl.constexpr, ACTIVATION: tl.constexpr,
-    HAS_RESIDUAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, DEPTH: tl.constexpr, SWAPPED: tl.constexpr,
-    OVERLAP: tl.constexpr,
+    HAS_RESIDUAL: tl.constexpr, SQUARES: tl.constexpr, HANDS_OVER: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    DEPTH: tl.constexpr, WARPS: tl.constexpr, SWAPPED: tl.constexpr, OVERLAP: tl.constexpr,
 ):  # fmt: skip
+    RANGE: tl.constexpr = K // WARPS
+    TILES: tl.constexpr = RANGE // 32
+    M_EIGHTS: tl.constexpr = BLOCK_M // 8
+    N_EIGHTS: tl.constexpr = BLOCK_N // 8
     block = tl.program_id(0)
     weight, bias, _, first, block = part_of(  # pyright: ignore[reportGeneralTypeIssues]
         block, weight_0, weight_1, weight_2, bias_0, bias_1, bias_2, n_0, n_1, n_2, PARTS, BLOCK_N
     )  # fmt: skip
     let_next_start(OVERLAP)
-    outs = block * BLOCK_N + tl.arange(0, BLOCK_N)
-    columns = tl.arange(0, 32)[None, :]
-    x_rows = tl.arange(0, BLOCK_M)
-    is_x = (x_rows < rows)[:, None]
-    at = outs[:, None].to(tl.int64) * K + columns
+    eight = tl.arange(0, 8)[:, None, None, None]
+    columns = (tl.arange(0, WARPS) * RANGE)[None, :, None, None] + tl.arange(0, 32)[None, None, None, :]
+    outs = block * BLOCK_N + (tl.arange(0, N_EIGHTS) * 8)[None, None, :, None] + eight
+    at = outs.to(tl.int64) * K + columns
     weight += at
     weight_1 += at
     tiles = ()
     tiles_1 = ()
-    for i in tl.static_range(DEPTH):
-        tiles = tiles + (tl.load(weight + i * 32, mask=i * 32 < K, other=0.0),)
-        if GATED:
-            tiles_1 = tiles_1 + (tl.load(weight_1 + i * 32, mask=i * 32 < K, other=0.0),)
-    wait_for_previous(OVERLAP)
-    x_pointer += x_rows[:, None] * K + columns
-    norm_weight += tl.broadcast_to(columns, [BLOCK_M, 32])
-    if SWAPPED:
-        sums = tl.zeros([BLOCK_N, BLOCK_M], tl.float32)
-        sums_1 = tl.zeros([BLOCK_N, BLOCK_M], tl.float32)
-    else:
-        sums = tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
-        sums_1 = tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
-    squares = tl.zeros([BLOCK_M, 32], tl.float32)
-    for k in tl.range(0, K, DEPTH * 32, num_stages=1):
-        after = ()
-        after_1 = ()
-        for i in tl.static_range(DEPTH):
-            is_in = k + i * 32 < K
-            x = tl.load(x_pointer + k + i * 32, mask=is_x & is_in, other=0.0)
-            if NORM == 1:
-                wide = x.to(tl.float32)
-                squares += wide * wide
-                x = (wide * tl.load(norm_weight + k + i * 32, mask=is_in, other=0.0).to(tl.float32)).to(x.dtype)
-            x = reordered(x, BLOCK_M)
-            sums = product(tiles[i], x, sums, BLOCK_N, BLOCK_M, SWAPPED)
-            ahead = k + (DEPTH + i) * 32
-            after = after + (tl.load(weight + ahead, mask=ahead < K, other=0.0),)
+    for i in tl.static_range(TILES):
+        if i < DEPTH:
+            tiles = tiles + (tl.load(weight + i * 32, eviction_policy="evict_first"),)
             if GATED:
-                sums_1 = product(tiles_1[i], x, sums_1, BLOCK_N, BLOCK_M, SWAPPED)
-                after_1 = after_1 + (tl.load(weight_1 + ahead, mask=ahead < K, other=0.0),)
-        tiles = after
-        if GATED:
-            tiles_1 = after_1
+                tiles_1 = tiles_1 + (tl.load(weight_1 + i * 32, eviction_policy="evict_first"),)
+    wait_for_previous(OVERLAP)
+    x_rows = (tl.arange(0, M_EIGHTS) * 8)[None, None, :, None] + eight
+    is_x = x_rows < rows
+    x_pointer += x_rows * K + columns
+    rows_out = tl.arange(0, BLOCK_M)[:, None]
+    is_row = rows_out < rows
+    if NORM == 1:
+        square = tl.arange(0, SQUARES)[None, :]
+        squares = tl.load(squares_pointer + rows_out * num_squares + square, mask=is_row & (square < num_squares), other=0.0)
     if SWAPPED:
-        sums = tl.trans(sums)
-        sums_1 = tl.trans(sums_1)
-    y = sums
+        sums = tl.zeros([WARPS, BLOCK_N, BLOCK_M], tl.float32)
+        sums_1 = tl.zeros([WARPS, BLOCK_N, BLOCK_M], tl.float32)
+    else:
+        sums = tl.zeros([WARPS, BLOCK_M, BLOCK_N], tl.float32)
+        sums_1 = tl.zeros([WARPS, BLOCK_M, BLOCK_N], tl.float32)
+    for i in tl.static_range(TILES):
+        x = tl.load(x_pointer + i * 32, mask=is_x, other=0.0)
+        x = reordered(x, WARPS, M_EIGHTS)
+        sums = product(reordered(tiles[i], WARPS, N_EIGHTS), x, sums, SWAPPED)
+        if i + DEPTH < TILES:
+            tiles = tiles + (tl.load(weight + (i + DEPTH) * 32, eviction_policy="evict_first"),)
+        if GATED:
+            sums_1 = product(reordered(tiles_1[i], WARPS, N_EIGHTS), x, sums_1, SWAPPED)
+            if i + DEPTH < TILES:
+                tiles_1 = tiles_1 + (tl.load(weight_1 + (i + DEPTH) * 32, eviction_policy="evict_first"),)
+    y = total(sums, SWAPPED)
+    columns_out = block * BLOCK_N + tl.arange(0, BLOCK_N)
     if NORM == 1:
         scale = tl.rsqrt(tl.sum(squares, 1) / K + eps)[:, None]
         y *= scale
     if HAS_BIAS:
-        y += tl.load(bias + outs).to(tl.float32)[None, :]
+        y += tl.load(bias + columns_out).to(tl.float32)[None, :]
     y = activate(y, ACTIVATION)
     if GATED:
-        up = sums_1
+        up = total(sums_1, SWAPPED)
         if NORM == 1:
             up *= scale
         if HAS_BIAS:
-            up += tl.load(bias_1 + outs).to(tl.float32)[None, :]
+            up += tl.load(bias_1 + columns_out).to(tl.float32)[None, :]
         y *= up
-    place = x_rows[:, None].to(tl.int64) * out_stride + first + outs[None, :]
+    place = rows_out.to(tl.int64) * out_stride + first + columns_out[None, :]
     if HAS_RESIDUAL:
-        y += tl.load(residual_pointer + place, mask=is_x, other=0.0).to(tl.float32)
-    tl.store(out_pointer + place, y.to(out_pointer.dtype.element_ty), mask=is_x)
+        y += tl.load(residual_pointer + place, mask=is_row, other=0.0).to(tl.float32)
+    stored = y.to(out_pointer.dtype.element_ty)
+    tl.store(out_pointer + place, stored, mask=is_row)
+    if HANDS_OVER:
+        wide = stored.to(tl.float32)
+        gain = tl.load(next_weight + columns_out).to(tl.float32)[None, :]
+        tl.store(next_pointer + place, (wide * gain).to(stored.dtype), mask=is_row)
+        to = next_squares + rows_out * tl.num_programs(0) + tl.program_id(0)
+        tl.store(to, tl.sum(wide * wide, 1)[:, None], mask=is_row)

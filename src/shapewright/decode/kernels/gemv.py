@@ -4,8 +4,8 @@ Formula: y = act(W n(x) + b) + r, or act(W₀ n(x) + b₀) · (W₁ n(x) + b₁)
 `[rows, k]`, each part W `[n_i, k]` (`TRANSPOSED`: `[k, n_i]`), b `[n_i]`, y and r `[rows, Σ n_i]` (`GATED`: n₀). One program makes
 `BLOCK_N` outputs of one part for all `ROWS` rows, k walked in tiles of `BLOCK_K`, `DEPTH` of them in registers or on their way; sums in
 fp32. A thread adds `FOLD` neighbours before anything is exchanged. The first `DEPTH` tiles are asked for before the program waits for its
-input. `EVEN`: every part is a multiple of `BLOCK_N`. The norm's scale is applied to the sum (rms), or its mean and deviation are taken in a
-first pass over x, which lies in cache (layer).
+input. `EVEN`: every part is a multiple of `BLOCK_N`. An RMS norm was begun by the product before (`common`): its scale is applied to the
+sum. The mean and deviation of a layer norm are taken in a first pass over x, which lies in cache.
 
 Reference: `tests/unit/decode/kernels/`, against float64. Source of the idea that one row wants no matrix unit: FlashDecoding++
 (Hong et al., 2024), section 5, ImplA.
@@ -14,7 +14,7 @@ Reference: `tests/unit/decode/kernels/`, against float64. Source of the idea tha
 import triton
 import triton.language as tl
 
-from shapewright.decode.kernels.common import activate, let_next_start, part_of, wait_for_previous
+from shapewright.decode.kernels.common import activate, let_next_start, part_of, square_sums, wait_for_previous
 
 
 @triton.jit
@@ -48,11 +48,12 @@ def folded(products, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, FOLD: tl.cons
 
 @triton.jit
 def gemv_kernel(
-    x_pointer, weight_0, weight_1, weight_2, bias_0, bias_1, bias_2, norm_weight, norm_bias, residual_pointer, out_pointer,
-    n_0, n_1, n_2, out_stride, eps, K: tl.constexpr,
+    x_pointer, weight_0, weight_1, weight_2, bias_0, bias_1, bias_2, norm_weight, norm_bias, squares_pointer, residual_pointer, out_pointer,
+    next_weight, next_pointer, next_squares, n_0, n_1, n_2, out_stride, num_squares, eps, K: tl.constexpr,
     PARTS: tl.constexpr, GATED: tl.constexpr, TRANSPOSED: tl.constexpr, HAS_BIAS: tl.constexpr, NORM: tl.constexpr,
-    HAS_NORM_BIAS: tl.constexpr, ACTIVATION: tl.constexpr, HAS_RESIDUAL: tl.constexpr, EVEN: tl.constexpr, FOLD: tl.constexpr,
-    ROWS: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, DEPTH: tl.constexpr, OVERLAP: tl.constexpr,
+    HAS_NORM_BIAS: tl.constexpr, ACTIVATION: tl.constexpr, HAS_RESIDUAL: tl.constexpr, SQUARES: tl.constexpr, HANDS_OVER: tl.constexpr,
+    EVEN: tl.constexpr, FOLD: tl.constexpr, ROWS: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, DEPTH: tl.constexpr,
+    OVERLAP: tl.constexpr,
 ):  # fmt: skip
     TILES: tl.constexpr = (K + BLOCK_K - 1) // BLOCK_K
     block = tl.program_id(0)
@@ -78,6 +79,10 @@ def gemv_kernel(
             if GATED:
                 tiles_1 = tiles_1 + (tile_of(weight_1, offsets, is_row, i * BLOCK_K, step, K, BLOCK_K, EVEN),)
     wait_for_previous(OVERLAP)
+    squares = ()
+    for r in tl.static_range(ROWS):
+        if NORM == 1:
+            squares = squares + (square_sums(squares_pointer, r, num_squares, SQUARES),)
     means = ()
     scales = ()
     for r in tl.static_range(ROWS):
@@ -97,27 +102,21 @@ def gemv_kernel(
         scales = scales + (scale,)
     sums = ()
     sums_1 = ()
-    squares = ()
     for _ in tl.static_range(ROWS):
         sums = sums + (tl.zeros([BLOCK_N, BLOCK_K // FOLD], tl.float32),)
         sums_1 = sums_1 + (tl.zeros([BLOCK_N, BLOCK_K // FOLD], tl.float32),)
-        squares = squares + (tl.zeros([BLOCK_K], tl.float32),)
     for i in tl.static_range(TILES):
         tile = tiles[i].to(tl.float32)
         if GATED:
             tile_1 = tiles_1[i].to(tl.float32)
-        if NORM > 0:
+        if NORM == 2:
             gain = row_of(norm_weight, i * BLOCK_K, K, BLOCK_K)
         if HAS_NORM_BIAS:
             shift = row_of(norm_bias, i * BLOCK_K, K, BLOCK_K)
         sums_next = ()
         sums_1_next = ()
-        squares_next = ()
         for r in tl.static_range(ROWS):
             x = row_of(x_pointer + r * K, i * BLOCK_K, K, BLOCK_K)
-            if NORM == 1:
-                squares_next = squares_next + (squares[r] + x * x,)
-                x *= gain
             if NORM == 2:
                 x = (x - means[r]) * scales[r] * gain
             if NORM == 2 and HAS_NORM_BIAS:
@@ -128,8 +127,6 @@ def gemv_kernel(
         sums = sums_next
         if GATED:
             sums_1 = sums_1_next
-        if NORM == 1:
-            squares = squares_next
         if i + DEPTH < TILES:
             tiles = tiles + (tile_of(weight, offsets, is_row, (i + DEPTH) * BLOCK_K, step, K, BLOCK_K, EVEN),)
             if GATED:
@@ -152,4 +149,10 @@ def gemv_kernel(
         at = r * out_stride + first + rows
         if HAS_RESIDUAL:
             y += tl.load(residual_pointer + at, mask=is_row, other=0.0).to(tl.float32)
-        tl.store(out_pointer + at, y.to(out_pointer.dtype.element_ty), mask=is_row)
+        stored = y.to(out_pointer.dtype.element_ty)
+        tl.store(out_pointer + at, stored, mask=is_row)
+        if HANDS_OVER:
+            wide = tl.where(is_row, stored.to(tl.float32), 0.0)
+            gain = tl.load(next_weight + rows, mask=is_row, other=0.0).to(tl.float32)
+            tl.store(next_pointer + at, (wide * gain).to(stored.dtype), mask=is_row)
+            tl.store(next_squares + r * tl.num_programs(0) + tl.program_id(0), tl.sum(wide * wide, 0))

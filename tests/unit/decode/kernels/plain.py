@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from shapewright.decode.layers import Linear, Norm
-from shapewright.decode.products import Epilogue, Operands, Product, Scratch, product_calls
+from shapewright.decode.products import Epilogue, Handover, Operands, Product, Scratch, num_programs, product_calls, takes_handover
 from shapewright.decode.tile import Tile
 
 # Largest error of an output, in parts of the largest output. In fp16 a product may round its normed input too.
@@ -99,8 +99,30 @@ class Case:
         return Linear(weight=stored.to(self.dtype), bias=bias, transposed=self.transposed)
 
 
+def handed_over(norm: Norm, x: Tensor, programs: int) -> Handover:
+    """What `programs` programs that made x leave for a norm."""
+    sums = [part.float().square().sum(1) for part in torch.tensor_split(x, programs, dim=1)]
+    return Handover(norm=norm, scaled=x * norm.weight, squares=torch.stack(sums, 1))
+
+
+def empty_handover(product: Product, tile: Tile, out: Tensor) -> Handover:
+    """NaN, for a product of this tile to fill for the norm of its output."""
+    weight = drawn(product.outputs, seed=4, dtype=out.dtype).to(out.device)
+    squares = torch.full((out.shape[0], num_programs(product, tile)), float("nan"), device=out.device)
+    return Handover(norm=Norm(kind="rms", weight=weight, eps=1e-5), scaled=torch.full_like(out, float("nan")), squares=squares)
+
+
+def handover_error(after: Handover, out: Tensor) -> float:
+    """Of x · w and of the sum of squares, against the output as it was stored."""
+    of_scaled = error_of(after.scaled, out.double() * after.norm.weight.double())
+    return max(of_scaled, error_of(after.squares.double().sum(1), out.double().square().sum(1)))
+
+
 def check_product(case: Case, tile: Tile) -> None:
-    """Against float64: all of the output is written and nothing beside it, counters end at zero, a second run repeats every bit."""
+    """Against float64: all of the output is written and nothing beside it, counters end at zero, a second run repeats every bit.
+
+    An RMS norm is handed over before where the tile takes it so, and one is after every product with a residual.
+    """
     product = case.product()
     # A mean far from 0 tells a layer norm that forgets it.
     x = drawn(case.rows, case.k, seed=0, dtype=case.dtype) * case.x_scale + 0.7
@@ -108,7 +130,13 @@ def check_product(case: Case, tile: Tile) -> None:
     field = torch.full((case.rows + 2, product.outputs), float("nan"), dtype=case.dtype)
     out = field[1:-1]
     scratch = Scratch(x.device, x.dtype)
-    operands = Operands(x=x, out=out, residual=out if case.residual else None, scratch=scratch)
+    programs = 3
+    is_handed_over = takes_handover(product, tile, case.rows, programs)
+    operands = Operands(
+        x=x, out=out, residual=out if case.residual else None, scratch=scratch,
+        before=handed_over(product.norm, x, programs) if product.norm is not None and is_handed_over else None,
+        after=empty_handover(product, tile, torch.zeros(case.rows, product.outputs, dtype=case.dtype)) if case.residual else None,
+    )  # fmt: skip
     calls = product_calls(product, tile, operands)
     results = []
     for _ in range(2):
@@ -120,6 +148,9 @@ def check_product(case: Case, tile: Tile) -> None:
         results.append(out.clone())
     error = error_of(results[0], plain_product(product, x, residual))
     assert error < TOLERANCES[case.dtype], error
+    if operands.after is not None:
+        error = handover_error(operands.after, results[0])
+        assert error < TOLERANCES[case.dtype], error
     assert torch.equal(*results)
     assert field[0].isnan().all()
     assert field[-1].isnan().all()

@@ -77,8 +77,9 @@ def least_wide_loads(row: dict[str, Any], warp_size: int) -> int:
             tile = max(1, options["BLOCK_N"] * options["BLOCK_K"] * 2 // (16 * threads))
             return tile * -(-options["K"] // options["BLOCK_K"]) * (2 if options["GATED"] else 1)
         case "direct_kernel":
-            # Rows of 32 columns: eight 16-byte loads a thread of one warp take 64 of them, and so on for the tiles in registers.
-            return options["DEPTH"]
+            # A load a thread for every eight rows of 32 columns a warp, and all of k is written out.
+            tiles = options["K"] // (32 * options["WARPS"])
+            return tiles * (options["BLOCK_N"] // 8 + options["BLOCK_M"] // 8)
         case "flat_kernel" if options["BLOCK_N"] * options["BLOCK_K"] * 2 >= 16 * threads:
             return 1
         case "attention_kernel" if options["BLOCK_S"] * options["HEAD_DIM"] * 2 >= 16 * threads:

@@ -68,6 +68,14 @@ def test_a_norm_apart(norm: str, tile: Tile) -> None:
     check_product(Case(n=(32,), k=64, rows=9, norm=norm, residual=True), apart)
 
 
+@pytest.mark.parametrize("warps", [2, 4])
+@pytest.mark.parametrize("rows", [2, 9])
+def test_warps_share_out_k(rows: int, warps: int) -> None:
+    """Two tiles each, one of them on its way."""
+    case = Case(n=(32,), k=64 * warps, rows=rows, norm="rms", residual=True, bias=True)
+    check_product(case, Tile(kernel="direct", block_n=16, stages=1, warps=warps))
+
+
 @TILES
 @pytest.mark.parametrize("activation", ["none", "silu", "relu", "gelu", "gelu_tanh"])
 def test_activations(activation: str, tile: Tile) -> None:
@@ -76,5 +84,5 @@ def test_activations(activation: str, tile: Tile) -> None:
 
 @TILES
 def test_squares_that_overflow_fp16(tile: Tile) -> None:
-    """They are summed in fp32."""
-    check_product(Case(n=(16,), k=64, rows=2, norm="rms", dtype=torch.float16, x_scale=300.0), tile)
+    """They are summed in fp32, by the maker of x and by the norm before a product of fp16."""
+    check_product(Case(n=(16,), k=64, rows=2, norm="rms", residual=True, dtype=torch.float16, x_scale=300.0), tile)
