@@ -19,6 +19,7 @@ import torch
 
 from shapewright.decode.buffers import Buffers
 from shapewright.decode.dispatch import Dispatch, Entry, Hardware, Table, fitted, hardware_of, load_table, norm_kind
+from shapewright.decode.engine import MAX_BATCH
 from shapewright.decode.layers import Attention, Decoder
 from shapewright.decode.products import Product
 from shapewright.decode.step import Step
@@ -31,6 +32,16 @@ CONTEXT = 1024
 LEAST_BYTES = 1.2e9
 REPLAYS, REPEATS = 10, 3
 FINALISTS = 3
+# Of GEMVs, by rows: outputs a program, tiles on their way.
+GEMV_SHAPES = {1: ((4, 4), (4, 2)), 2: ((4, 4), (2, 4))}
+# Of flat products, by the most rows they are tried for: outputs, columns, warps, stages.
+FLAT_SHAPES = {
+    1: (),
+    8: ((16, 512, 1, 3), (16, 256, 1, 5), (32, 256, 2, 5)),
+    16: ((32, 512, 2, 3), (16, 256, 1, 3), (16, 256, 1, 8), (32, 256, 2, 5)),
+    64: ((64, 128, 4, 4), (64, 64, 4, 5), (32, 256, 4, 3)),
+}
+MOST_DIRECT_ROWS, LEAST_LIBRARY_ROWS = 8, 8
 #: Epilogue, norm, n and k of a product.
 Place = tuple[str, str, int, int]
 
@@ -67,21 +78,15 @@ def place(product: Product) -> Place:
 
 def candidates(rows: int) -> list[Tile]:
     """What is worth a try for so many rows; the norm inside the product or before it is tried later."""
-    gemv = [(4, 1024, 4, 4), (4, 1024, 4, 2), (2, 1024, 4, 4), (8, 512, 4, 4)] if rows == 1 else [(4, 1024, 4, 4), (2, 1024, 4, 4)]
-    few = [Tile(kernel="gemv", block_n=n, block_k=k, warps=w, stages=s, norm_apart=rows > 1) for n, k, w, s in gemv if rows <= 2]
-    direct = [Tile(kernel="direct", block_n=16, stages=8, warps=warps, norm_apart=True) for warps in (8, 4) if rows <= 16]
-    if rows == 1:
-        return [*few, *direct]
-    block_m = 8 if rows <= 8 else min(rows, 64)
-    if rows <= 16:
-        shapes = ((16, 512, 1, 3), (16, 256, 1, 5), (16, 256, 1, 3), (16, 256, 1, 8), (32, 256, 2, 5), (32, 512, 2, 3))
-    else:
-        shapes = ((64, 128, 4, 4), (32, 128, 4, 4), (64, 64, 4, 5), (32, 256, 4, 3))
+    gemv = [Tile(kernel="gemv", block_n=n, block_k=1024, stages=stages, norm_apart=rows > 1) for n, stages in GEMV_SHAPES.get(rows, ())]
+    shapes = next(shapes for most, shapes in FLAT_SHAPES.items() if rows <= most)
+    block_m = max(8, 1 << (rows - 1).bit_length())
     flat = [
         Tile(kernel="flat", block_m=block_m, block_n=n, block_k=k, warps=warps, stages=stages, norm_apart=True)
         for n, k, warps, stages in shapes
     ]
-    return [*few, *flat, *direct, *([Tile(kernel="library")] if rows >= 8 else [])]
+    direct = [Tile(kernel="direct", block_n=16, stages=8, warps=8, norm_apart=True)] if rows <= MOST_DIRECT_ROWS else []
+    return [*gemv, *flat, *direct, *([Tile(kernel="library")] if rows >= LEAST_LIBRARY_ROWS else [])]
 
 
 def profile_decoder(
@@ -220,6 +225,9 @@ def profile(model_name: str, *, rows: Sequence[int] = ROWS, out: Path, time_limi
     from shapewright.decode.families import read_decoder
     from shapewright.measure.devices import open_device
 
+    for count in rows:
+        if not 1 <= count <= MAX_BATCH:
+            raise InputError(f"--batch holds {count}", hint=f"expected 1 to {MAX_BATCH}: larger batches run plain")
     recipe, device = recipe_for(model_name), open_device("cuda")
     # Before a minute of measuring, not after it.
     table_before(out, device.gpu)
