@@ -113,6 +113,14 @@ class Check:
     """Those that both engines, left alone, choose alike."""
     max_relative_difference: float | None = None
     """Largest |ours - Hugging Face's| of a logit / largest |Hugging Face's| of its step; None where it cannot be fed tokens."""
+    max_relative_error: float | None = None
+    """The same against Hugging Face's with the weights in fp32; None in fp32 itself and where there was no room for them."""
+    hf_max_relative_error: float | None = None
+    """That of Hugging Face in the dtype of the check."""
+    num_sure_tokens: int | None = None
+    """Tokens whose lead in fp32 is more than twice Hugging Face's error."""
+    num_sure_tokens_right: int | None = None
+    """Of these, those that are the engine's likeliest too."""
     status: Status = "ok"
     error: str | None = None
     gpu: str = ""

@@ -70,4 +70,7 @@ def _check_line(check: Check) -> str:
         return text + check.error
     if check.max_relative_difference is not None:
         text += f"logits within {check.max_relative_difference:.2e} of Hugging Face's, "
+    if check.max_relative_error is not None:
+        text += f"{check.max_relative_error:.2e} of fp32 (its own {check.hf_max_relative_error:.2e}), "
+        text += f"{check.num_sure_tokens_right} of {check.num_sure_tokens} sure tokens right, "
     return text + f"{check.num_equal_tokens} of {check.num_tokens} tokens equal"

@@ -279,13 +279,19 @@ def _checks(checks: Sequence[Check]) -> list[str]:
         (
             check.model, SHORT[check.engine], check.dtype, str(check.batch), str(check.context),
             "-" if check.max_relative_difference is None else f"{check.max_relative_difference:.1e}",
+            "-" if check.max_relative_error is None else f"{check.max_relative_error:.1e} / {check.hf_max_relative_error:.1e}",
+            "-" if check.num_sure_tokens is None else f"{check.num_sure_tokens_right} of {check.num_sure_tokens}",
             f"{check.num_equal_tokens} of {check.num_tokens}" if check.error is None else check.error,
         )
         for check in checks
     ]  # fmt: skip
-    text = "Fed Hugging Face's greedy tokens; difference: of a logit, over the largest of its step. Random weights make near ties.\n"
-    head = ("model", "engine", "dtype", "batch", "context", "difference", "tokens equal")
-    return ["## Held against Hugging Face\n", text, markdown_table(head, rows, "<<<>>>>")] if rows else []
+    text = (
+        "Fed Hugging Face's greedy tokens; difference: of a logit, over the largest of its step. Random weights make near ties. Against\n"
+        "fp32: the engine's error against the same weights in fp32 / Hugging Face's own in this dtype. Sure tokens: of those that lead\n"
+        "there by more than twice Hugging Face's error, how many are the engine's likeliest too. - where that was not measured.\n"
+    )
+    head = ("model", "engine", "dtype", "batch", "context", "difference", "against fp32", "sure tokens", "tokens equal")
+    return ["## Held against Hugging Face\n", text, markdown_table(head, rows, "<<<>>>>>>")] if rows else []
 
 
 def _machines(answers: Sequence[Answer], files: Sequence[str]) -> list[str]:

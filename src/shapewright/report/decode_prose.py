@@ -24,23 +24,24 @@ HOW_IT_WORKS = """## How it works
   transposed weights are read as they are. So `.to()`, `save_pretrained`, tied weights and a second model need nothing, and `restore`
   undoes it all.
 - **Five to seven kernels a layer**: norm + QKV; rotary embedding, append to the cache and attention over splits of the keys; output +
-  residual; norm + gate and up with the activation; down + residual. The norm is a kernel of its own where the table says so, and a layer
-  norm before
-  a product on the matrix units always is. Besides them a step has the embedding, norm + logits, and in the loop the choice of the token,
-  which also moves the positions.
+  residual; norm + gate and up with the activation; down + residual. Besides them a step has the embedding, norm + logits, and in the
+  loop the choice of the token, which also moves the positions.
+- **An RMS norm is no kernel.** The product before it writes x · w beside x, and each of its programs the sum of squares of its own
+  outputs; the product after it multiplies its sums by 1 / rms. So no kernel waits for one number. It stands apart where the table says so
+  (with many rows the sums are many), in fp16, whose range x · w may leave, and if it is a layer norm before the matrix units.
 - **Two CUDA graphs a set of buffers**, for short and for long contexts, whose attention is tiled differently. Lengths, positions and first
   slots stand on the device, so that nothing is compiled or captured again while a text grows.
 - **Programmatic dependent launch** (from compute capability 9.0 on). A kernel lets the next one start as soon as all of its own
   programs run; the matrix-vector kernel asks for its weights, which no kernel writes, before it waits for its input, and attention for
-  its first keys. So the memory stays busy between kernels. The flat product of a few rows waits first: asking early was slower there.
-- **Deep in registers.** A program of the matrix-vector kernel holds the first tiles of its weight in registers, or on their way
-  there, before that wait, and keeps
-  as many on their way while it sums.
+  its first keys. So the memory stays busy between kernels. The flat product waits first: asking early, in whatever form, was slower there.
+- **Deep in registers.** A program of the matrix-vector kernel holds the first tiles of its weight in registers, or on their way there,
+  before that wait, and keeps as many on their way while it sums.
 - **A table decides** by (GPU, norm, epilogue, n, k, dtype, rows) which kernel and tile a product takes: a matrix-vector kernel on the
-  ordinary units, a flat product padded to 8 or 16 rows on the matrix units, a product whose weight goes straight from memory
-  into their registers
-  (k in another order, so that 16 bytes of a row are what two instructions want of a thread), or the library. `shapewright decode profile`
-  measures such a table in about a minute a model, inside whole steps; a GPU without one takes defaults.
+  ordinary units, a flat product padded to 8 or 16 rows on the matrix units, a product whose weight goes straight from memory into their
+  registers (k in another order, so that 16 bytes of a row are what two instructions want of a thread), or the library. On an H200 that is
+  the matrix-vector kernel for one row and two, the flat one up to 16, with the third for the attention's output from two rows on, and the
+  library from 32 rows on where k is long. `shapewright decode profile` measures such a table, inside whole steps; a GPU without one takes
+  defaults.
 - **One softmax, online.** With one maximum for all (FlashDecoding++) partial sums just add; the kernel has that form, exact on any input
   because it falls back. On an H200 a step was 0.0 to 0.4 % faster with it where no score left its bounds, and attention is done twice
   where one does ([log](log.md)): it is not what runs.
@@ -53,8 +54,8 @@ RUNS_PLAIN = """## What runs plain
 With one `DecodeWarning` a model and reason, and `swd.why_not(model)` to ask: families other than dense Llama (2, 3, Mistral, Qwen 2
 and 3 among them), OPT, GPT-NeoX and GPT-2; models that are quantised, split over devices, in training mode or with adapters that are not
 merged; hooks or replaced forwards inside; rotary embeddings that change with the length; heads below 8 or above 256; layers of
-different sizes; OPT with a projection or norms after; calls that ask for attentions
-or hidden states, with gradients on or under autocast; a cache of the caller's own; batches above 64.
+different sizes; OPT with a projection or norms after; calls that ask for attentions or hidden states, with gradients on or under
+autocast; a cache of the caller's own; batches above 64.
 """
 HOW_MEASURED = """## How it is measured
 

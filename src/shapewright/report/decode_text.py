@@ -121,6 +121,8 @@ def check_line(check: Check) -> str:
     difference = check.max_relative_difference
     near = "" if difference is None else f"logits within {difference:.1e} of Hugging Face's, "
     near = near if difference is None or math.isfinite(difference) else "logits that are no numbers, "
+    if check.max_relative_error is not None and check.hf_max_relative_error is not None:
+        near += f"{check.max_relative_error:.1e} of fp32 where Hugging Face's are {check.hf_max_relative_error:.1e}, "
     return f"{place}{near}{check.num_equal_tokens} of {check.num_tokens} tokens equal"
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from shapewright.decode import bench_engines
-from shapewright.decode.bench_check import checks, largest_difference
+from shapewright.decode.bench_check import against_exact, checks, largest_difference
 from shapewright.decode.bench_engines import Cell, Task, make_engine, task_for
 from shapewright.decode.bench_gptfast import GptFast
 from shapewright.decode.bench_models import build_model, recipe_for
@@ -24,9 +24,9 @@ CELL = Cell(batch=2, context=9, new_tokens=6, warmup_tokens=4)
 CPU = open_device("cpu")
 
 
-def live_task(folder: Path, family: str = "llama") -> Task:
+def live_task(folder: Path, family: str = "llama", dtype: str = "fp32") -> Task:
     name = config_file(folder, FAMILIES[family])
-    model = build_model(recipe_for(name), CPU, name=name, dtype="fp32", positions=CELL.capacity)
+    model = build_model(recipe_for(name), CPU, name=name, dtype=dtype, positions=CELL.capacity)
     return task_for(model, CELL, CPU)
 
 
@@ -128,6 +128,43 @@ def test_checks_find_a_wrong_model(task: Task) -> None:
     assert eager.max_relative_difference is not None and eager.max_relative_difference < 1e-5
     assert fast.num_equal_tokens == 8 and fast.max_relative_difference is None
     assert wrong.num_equal_tokens == 0 and wrong.max_relative_difference == pytest.approx(1.0)
+    assert {found.max_relative_error for found in (eager, fast, wrong)} == {None}
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "fp16"])
+def test_half_precision_is_held_against_fp32(dtype: str, tmp_path: Path) -> None:
+    """Hugging Face's eager attention rounds elsewhere than its sdpa, and errs about as much."""
+    task = live_task(tmp_path, dtype=dtype)
+    [found] = checks(task, [("hf-eager", make_engine("hf-eager", task))])
+    assert found.status == "ok" and found.max_relative_error is not None and found.hf_max_relative_error is not None
+    assert 0 < found.max_relative_error < 2 * found.hf_max_relative_error < 0.2
+    assert found.num_sure_tokens is not None and 0 < found.num_sure_tokens == found.num_sure_tokens_right
+    assert {each.dtype for each in task.model.model.parameters()} == {torch.bfloat16 if dtype == "bf16" else torch.float16}
+
+
+def test_without_room_for_fp32_nothing_is_held_against_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: torch.nn.Module) -> None:
+        raise torch.OutOfMemoryError
+
+    task = live_task(tmp_path, dtype="bf16")
+    monkeypatch.setattr(torch.nn.Module, "float", full)
+    [found] = checks(task, [("hf-eager", make_engine("hf-eager", task))])
+    assert (found.status, found.max_relative_error, found.num_sure_tokens) == ("ok", None, None)
+    assert found.max_relative_difference is not None
+
+
+def test_a_sure_token_that_is_missed_is_counted() -> None:
+    """Leads of 1 and 0.3, where Hugging Face errs by 0.2: the second could as well be rounding."""
+    exact = torch.tensor([[[2.0, 1.0, 0.0], [0.3, 0.0, -2.0]]])
+    hf = exact + torch.tensor([0.2, 0.0, 0.0])
+    swapped = exact.roll(1, dims=-1)
+    assert against_exact(swapped, hf, exact) == {
+        "max_relative_error": pytest.approx(1.15),
+        "hf_max_relative_error": pytest.approx(0.1),
+        "num_sure_tokens": 1,
+        "num_sure_tokens_right": 0,
+    }
+    assert against_exact(exact, hf, exact)["num_sure_tokens_right"] == 1
 
 
 def test_a_check_that_fails_is_one_that_says_so(task: Task) -> None:
