@@ -294,11 +294,24 @@ def ceil_div(size: int, block: int) -> int:
     return -(-size // block)
 
 
-def launch(kernel: Any, grid: tuple[int, ...], arguments: tuple, options: dict) -> Call:
-    """A launch of a Triton kernel (whose own type is private), as early as its `OVERLAP` allows."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """A Triton kernel (whose own type is private) with all that it is launched with."""
+
+    kernel: Any
+    grid: tuple[int, ...]
+    arguments: tuple
+    options: dict[str, Any]
+
+    def __call__(self) -> None:
+        self.kernel[self.grid](*self.arguments, **self.options)
+
+
+def launch(kernel: Any, grid: tuple[int, ...], arguments: tuple, options: dict) -> Launch:
+    """A launch as early as its `OVERLAP` allows."""
     if options["OVERLAP"]:
         options = options | {"launch_pdl": True}
-    return lambda: kernel[grid](*arguments, **options)
+    return Launch(kernel=kernel, grid=grid, arguments=arguments, options=options)
 
 
 def _library(product: Product, operands: Operands) -> list[Call]:

@@ -17,11 +17,12 @@ from pathlib import Path
 
 import torch
 
+from shapewright.decode.ahead import compile_ahead
 from shapewright.decode.buffers import Buffers
 from shapewright.decode.dispatch import Dispatch, Entry, Hardware, Table, fitted, hardware_of, load_table, norm_kind
 from shapewright.decode.engine import MAX_BATCH
 from shapewright.decode.layers import Attention, Decoder
-from shapewright.decode.products import Product
+from shapewright.decode.products import Launch, Product
 from shapewright.decode.step import Step
 from shapewright.decode.tile import AttentionTile, Tile
 from shapewright.errors import InputError
@@ -98,6 +99,8 @@ def profile_decoder(
     dtype = str(decoder.dtype).removeprefix("torch.")
     begun = time.monotonic()
     entries: list[Entry] = []
+    if decoder.device.type == "cuda":
+        compile_ahead(_launches(few, rows, hardware))
     for count in rows:
         if time.monotonic() - begun > time_limit_s:
             break
@@ -129,6 +132,16 @@ def _best(decoder: Decoder, rows: int, hardware: Hardware) -> Trial:
             trial = tried(best.tiles | {key: tile})
             best = min(best, trial, key=lambda each: each.step_s)
     return best
+
+
+def _launches(decoder: Decoder, rows: Sequence[int], hardware: Hardware) -> Iterator[Launch]:
+    """Of every candidate for all products. Two layers have every kernel: the first follows the embedding, the second a layer."""
+    few, dispatch = replace(decoder, layers=decoder.layers[:2]), Dispatch(hardware, Table())
+    places = [place(product) for product in step_products(decoder)]
+    for count in rows:
+        buffers = Buffers(few, count, CONTEXT + 64)
+        for tile in candidates(count):
+            yield from Step(few, buffers, Chosen(dict.fromkeys(places, tile), dispatch)).launches()
 
 
 def _alternatives(ranked: Sequence[Tile], product: Product) -> Iterator[Tile]:

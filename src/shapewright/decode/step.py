@@ -7,9 +7,9 @@ with the activation; down + residual. Five launches a layer, and one for each no
 its input and ended by the product after it; a parallel block keeps its second sum in a buffer of its own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from shapewright.decode.layers import Attention, Decoder, Layer
 from shapewright.decode.products import (
     Call,
     Handover,
+    Launch,
     Operands,
     Product,
     Scratch,
@@ -93,6 +94,12 @@ class Step:
         self.run(is_short=is_short)
         self.choose()
 
+    def launches(self) -> Iterator[Launch]:
+        """Of Triton's kernels, in both forms; those of later layers as well."""
+        for call in (*self.calls[True], *self.calls[False], self.choose):
+            if isinstance(call, Launch):
+                yield call
+
     def _empty(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
         return torch.empty(shape, dtype=dtype or self.decoder.dtype, device=self.decoder.device)
 
@@ -140,8 +147,7 @@ class Step:
             "HAS_POSITIONS": table is not None, "HANDS_OVER": after is not None, "BLOCK": self._embed_block(), "OVERLAP": self.overlaps,
         }  # fmt: skip
         # Not as early as it could: everything later in the step may then read the state before it waits.
-        kernel: Any = embed_kernel
-        return lambda: kernel[grid](*arguments, **options)
+        return Launch(kernel=embed_kernel, grid=grid, arguments=arguments, options=options)
 
     def _layer_buffers(self) -> None:
         first = self.decoder.layers[0]

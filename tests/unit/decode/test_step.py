@@ -47,7 +47,8 @@ def copied(decoder: Decoder, buffers: Buffers) -> Buffers:
 
 def poisoned(step: Step) -> None:
     """NaN in everything that a step writes before it reads it."""
-    for each in (step.logits, step.residual, step.second, step.qkv, step.attended, step.activated, *step.partial, step.scratch.sums):
+    shared = (step.scratch.sums, step.scratch.normed, step.scratch.scaled, step.scratch.squares)
+    for each in (step.logits, step.residual, step.second, step.qkv, step.attended, step.activated, *step.partial, *shared):
         each.fill_(float("nan"))
 
 
