@@ -241,7 +241,7 @@ def profile(model_name: str, *, rows: Sequence[int] = ROWS, out: Path, time_limi
     for count in rows:
         if not 1 <= count <= MAX_BATCH:
             raise InputError(f"--batch holds {count}", hint=f"expected 1 to {MAX_BATCH}: larger batches run plain")
-    recipe, device = recipe_for(model_name), open_device("cuda")
+    recipe, device = recipe_for(model_name), open_device("cuda", can_be_cpu=False)
     # Before a minute of measuring, not after it.
     table_before(out, device.gpu)
     bench = build_model(recipe, device, name=model_name, dtype=dtype, positions=CONTEXT + 64)

@@ -57,8 +57,8 @@ class Device:
             torch.cuda.empty_cache()
 
 
-def open_device(name: str = "cuda") -> Device:
-    """The device called `name`: cuda, cuda:N or cpu."""
+def open_device(name: str = "cuda", *, can_be_cpu: bool = True) -> Device:
+    """The device called `name`: cuda, cuda:N or cpu. `can_be_cpu`: whether a CPU would do, which is then said where there is no GPU."""
     if name != "cpu" and not (name == "cuda" or (name.startswith("cuda:") and name[5:].isdigit())):
         raise InputError(f"device is {shown(name)}", hint="known: cuda, cuda:N, cpu")
     torch = require_torch()
@@ -67,7 +67,7 @@ def open_device(name: str = "cuda") -> Device:
     if not torch.cuda.is_available():
         built = torch.version.cuda or torch.version.hip
         hint = "install its driver (nvidia-smi or rocm-smi shows it)" if built else "this torch is built for the CPU: install a GPU build"
-        raise MissingError("torch finds no GPU", hint=f"{hint}, or measure on the CPU with --device cpu")
+        raise MissingError("torch finds no GPU", hint=f"{hint}, or measure on the CPU with --device cpu" if can_be_cpu else hint)
     index = int(name[5:]) if ":" in name else 0
     if index >= torch.cuda.device_count():
         raise MissingError(f"there is no GPU {index}", hint=f"torch sees {torch.cuda.device_count()}")

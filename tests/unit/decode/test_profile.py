@@ -11,7 +11,7 @@ from shapewright.decode.dispatch import Dispatch, Entry, Hardware, Table, known_
 from shapewright.decode.families import read_decoder
 from shapewright.decode.profile import candidates, place, profile_decoder, step_products, write_table
 from shapewright.decode.tile import Tile
-from shapewright.errors import InputError
+from shapewright.errors import InputError, MissingError
 from unit.decode.tiny import tiny_llama, tiny_opt
 
 
@@ -102,3 +102,10 @@ def test_the_users_table_comes_before_the_shipped_one(tmp_path: Path, monkeypatc
 def test_batches_that_run_plain_are_refused_before_anything_is_built(rows: int, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"--batch holds {rows}"):
         profile.profile("llama-2-7b", rows=(1, rows), out=tmp_path / "table.json")
+
+
+def test_without_a_gpu_nobody_is_sent_to_the_cpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(MissingError, match="torch finds no GPU") as caught:
+        profile.profile("llama-2-7b", out=tmp_path / "table.json")
+    assert "--device cpu" not in str(caught.value)
