@@ -148,10 +148,10 @@ def is_norm_apart(product: Product, tile: Tile) -> bool:
 
 def takes_handover(product: Product, tile: Tile, rows: int, programs: int) -> bool:
     """Whether a product takes its norm from the maker of x, which has so many programs. fp16 could overflow in x · w."""
-    norm = product.norm
-    if norm is None or norm.kind != "rms" or tile.kernel == "library" or tile.norm_apart or norm.weight.dtype == torch.float16:
+    norm, dtype = product.norm, product.parts[0].weight.dtype
+    if norm is None or norm.kind != "rms" or tile.kernel == "library" or tile.norm_apart or dtype == torch.float16:
         return False
-    rows_of_program = min(rows, tile.block_m) if tile.kernel == "flat" else rows
+    rows_of_program = {"gemv": rows, "flat": tile.block_m, "direct": _direct_rows(rows, tile)}[tile.kernel]
     return rows_of_program * (1 << (programs - 1).bit_length()) <= SQUARES_OF_THREAD * THREADS_OF_WARP * tile.warps
 
 
@@ -200,15 +200,20 @@ def _direct(product: Product, tile: Tile, operands: Operands, options: dict) -> 
         x, *weights, *biases, squares, _or(operands.residual, out), out, *next_of(out, operands.after),
         x.shape[0], *sizes, out.stride(0), num_squares, _eps(product), product.k,
     )  # fmt: skip
-    is_swapped = x.shape[0] <= SWAPPED_ROWS and tile.block_n >= 16
+    block_m = _direct_rows(x.shape[0], tile)
     more = {
-        "BLOCK_M": 8 if is_swapped else max(16, triton.next_power_of_2(x.shape[0])),
+        "BLOCK_M": block_m,
         "DEPTH": tile.stages,
         "WARPS": tile.warps,
-        "SWAPPED": is_swapped,
+        "SWAPPED": block_m == SWAPPED_ROWS,
         "num_stages": 1,
     }
     return launch(direct_kernel, (_blocks(product, tile),), arguments, options | more)
+
+
+def _direct_rows(rows: int, tile: Tile) -> int:
+    """Rows that the direct kernel pads to: those of one side of a matrix unit, or of several."""
+    return SWAPPED_ROWS if rows <= SWAPPED_ROWS and tile.block_n >= 16 else max(16, 1 << (rows - 1).bit_length())
 
 
 def _gemv(product: Product, tile: Tile, operands: Operands, options: dict) -> Call:

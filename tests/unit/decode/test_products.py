@@ -78,7 +78,9 @@ BEGUN = Tile(kernel="flat", block_m=8, block_n=16, block_k=32, warps=1)
         ({}, 8, 256, True),
         ({}, 8, 257, False),  # 512 sums a row, rounded up, are too many for 32 threads
         ({"warps": 2}, 8, 257, True),
-        ({}, 1, 2048, True),
+        ({}, 1, 257, False),  # padded to 8 rows as well
+        ({"kernel": "direct", "warps": 8}, 1, 2048, True),
+        ({"kernel": "direct", "warps": 8}, 9, 2048, False),
         ({"norm_apart": True}, 8, 2, False),
         ({"kernel": "library"}, 8, 2, False),
         ({"kernel": "gemv", "warps": 4}, 2, 4096, True),
@@ -90,8 +92,12 @@ def test_who_takes_a_norm_from_the_maker_of_its_input(change: dict, rows: int, p
 
 
 def test_neither_fp16_nor_a_layer_norm_is_handed_over() -> None:
-    """x · w could overflow; a mean needs more than a sum of squares."""
-    assert not takes_handover(Case(norm="rms", dtype=torch.float16).product(), BEGUN, 1, 2)
+    """x · w could overflow, whatever w is stored in; a mean needs more than a sum of squares."""
+    half = Case(norm="rms", dtype=torch.float16).product()
+    assert half.norm is not None
+    wide = replace(half, norm=replace(half.norm, weight=half.norm.weight.float()))
+    assert not takes_handover(half, BEGUN, 1, 2)
+    assert not takes_handover(wide, BEGUN, 1, 2)
     assert not takes_handover(Case(norm="layer").product(), BEGUN, 1, 2)
     assert not takes_handover(Case().product(), BEGUN, 1, 2)
 
