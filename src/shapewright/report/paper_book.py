@@ -119,7 +119,8 @@ not for others, or not for the reason given.
 _MEASURED = """{total:,} points on one H200 in {minutes:.1f} minutes, {failed} of which failed: products, batched
 products and kernels bound by memory by replay of CUDA graphs with cold operands, in fp16 at b = 4, s = 2048 where a
 figure does not vary them; layers and models by the wall clock ([how time is
-measured](../measuring.md#how-time-is-measured)). The paper's curves are the slowest of 200 calls, ours medians.
+measured](../measuring.md#how-time-is-measured)). The paper's curves are the slowest of 200 calls, ours medians. Figure
+S4 and its claims take the rows of [decoding](../decode.md) instead.
 
 Versions here: {versions}.
 

@@ -25,9 +25,11 @@ from .paper_book import Book, RunFacts
 Draw = Callable[[Mapping[str, FigureReport]], Mapping[str, str]]
 
 
-def book_of(paths: Sequence[Path], *, logs: Sequence[Mapping[str, Any]] = (), draw: Draw | None = None) -> Book:
-    """The book of these runs; `draw` writes the images and says where they are."""
-    times = times_of(paths)
+def book_of(
+    paths: Sequence[Path], *, decoded: Sequence[Path] = (), logs: Sequence[Mapping[str, Any]] = (), draw: Draw | None = None
+) -> Book:
+    """The book of these runs, and for Figure S4 of those of decoding; `draw` writes the images and says where they are."""
+    times = times_of([*paths, *decoded])
     reports = {figure.id: figure_report(figure, list(times.values())) for figure in all_figures()}
     judged = {source: judge_claims(Evidence(times=each)) for source, each in times.items()}
     rules = load_rules()
