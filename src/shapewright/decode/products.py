@@ -134,16 +134,15 @@ def product_calls(product: Product, tile: Tile, operands: Operands) -> list[Call
     """The launches of a product."""
     if tile.kernel == "library":
         return _library(product, operands)
-    if is_norm_apart(product, tile) or (product.norm is not None and product.norm.kind == "rms" and operands.before is None):
-        assert product.norm is not None
-        normed = replace(operands, x=operands.scratch.normed_rows(operands.x.shape[0], product.k), before=None)
-        return [norm_call(product.norm, operands), *_kernel(replace(product, norm=None), tile, normed)]
-    return _kernel(product, tile, operands)
+    if product.norm is None or _is_normed_within(product.norm, tile, operands.before):
+        return _kernel(product, tile, operands)
+    normed = replace(operands, x=operands.scratch.normed_rows(operands.x.shape[0], product.k))
+    return [norm_call(product.norm, operands), *_kernel(replace(product, norm=None), tile, normed)]
 
 
-def is_norm_apart(product: Product, tile: Tile) -> bool:
-    """Whether a kernel of its own has to norm x: the tile says so, or nothing but a GEMV could take the norm in."""
-    return product.norm is not None and (tile.norm_apart or (tile.kernel != "gemv" and product.norm.kind == "layer"))
+def _is_normed_within(norm: Norm, tile: Tile, before: Handover | None) -> bool:
+    """An RMS norm where it was begun, a layer norm by a GEMV whose tile does not say otherwise; any other is a kernel of its own."""
+    return before is not None if norm.kind == "rms" else tile.kernel == "gemv" and not tile.norm_apart
 
 
 def takes_handover(product: Product, tile: Tile, rows: int, programs: int) -> bool:
