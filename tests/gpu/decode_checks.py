@@ -26,11 +26,11 @@ from shapewright.decode.buffers import Buffers
 from shapewright.decode.dispatch import SHORT
 from shapewright.decode.graphs import make_step
 from shapewright.decode.layers import Attention, Decoder, Layer, Linear, Mlp, Norm
-from shapewright.decode.products import Call, Operands, Scratch, product_calls, takes_handover
+from shapewright.decode.products import Call, Scratch, product_calls
 from shapewright.decode.reference import advance, reference_step
 from shapewright.decode.step import Step
 from shapewright.decode.tile import AttentionTile, Tile
-from unit.decode.kernels.plain import Case, drawn, empty_handover, error_of, handed_over, handover_error, plain_product
+from unit.decode.kernels.plain import Case, drawn, error_of, handover_error, operands_of, plain_product
 from unit.decode.kernels.scenes import SCORES, Scene, expected_of, scene, scored
 from unit.decode.kernels.small import Fixed, cos_and_sin, decoder_of
 
@@ -123,13 +123,7 @@ def check_product(case: Case, tile: Tile, *, replays: int = 20) -> tuple[float, 
     residual = drawn(case.rows, product.outputs, seed=3, dtype=case.dtype).cuda() if case.residual else None
     out = torch.empty(case.rows, product.outputs, dtype=case.dtype, device="cuda")
     scratch = Scratch(x.device, x.dtype)
-    programs = 256
-    is_handed_over = product.norm is not None and takes_handover(product, tile, case.rows, programs)
-    operands = Operands(
-        x=x, out=out, residual=out if case.residual else None, scratch=scratch,
-        before=handed_over(product.norm, x, programs) if product.norm is not None and is_handed_over else None,
-        after=empty_handover(product, tile, out) if case.residual else None,
-    )  # fmt: skip
+    operands = operands_of(product, tile, x, out, scratch, has_residual=case.residual, programs=256)
     calls = product_calls(product, tile, operands)
 
     def prepare() -> None:

@@ -98,6 +98,22 @@ def square_sums(pointer, row, num_squares, SQUARES: tl.constexpr):
 
 
 @triton.jit
+def square_sums_of_rows(pointer, rows, num_rows, num_squares, SQUARES: tl.constexpr):
+    """The same for each of `rows` `[R]`: `[R, SQUARES]`, zero from `num_rows` on."""
+    square = tl.arange(0, SQUARES)[None, :]
+    is_in = (rows < num_rows)[:, None] & (square < num_squares)
+    return tl.load(pointer + rows[:, None] * num_squares + square, mask=is_in, other=0.0)
+
+
+@triton.jit
+def handed_over(stored, weight, next_pointers, mask):
+    """Writes x · w of outputs as they were stored, where `mask` is, and gives their squares, zero elsewhere."""
+    wide = tl.where(mask, stored.to(tl.float32), 0.0)
+    tl.store(next_pointers, (wide * weight.to(tl.float32)).to(stored.dtype), mask=mask)
+    return wide * wide
+
+
+@triton.jit
 def activate(x, ACTIVATION: tl.constexpr):
     """silu x σ(x); relu max(x, 0); gelu x Φ(x); gelu_tanh x/2 (1 + tanh(√(2/π) (x + 0.044715 x³))). In fp32."""
     if ACTIVATION == ACTIVATION_SILU:

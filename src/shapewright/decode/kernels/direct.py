@@ -20,7 +20,7 @@ An RMS norm as in `flat`. Reference: `tests/unit/decode/kernels/`, against float
 import triton
 import triton.language as tl
 
-from shapewright.decode.kernels.common import activate, let_next_start, part_of, wait_for_previous
+from shapewright.decode.kernels.common import activate, handed_over, let_next_start, part_of, square_sums_of_rows, wait_for_previous
 
 
 @triton.jit
@@ -85,11 +85,10 @@ def direct_kernel(
     x_rows = (tl.arange(0, M_EIGHTS) * 8)[None, None, :, None] + eight
     is_x = x_rows < rows
     x_pointer += x_rows * K + columns
-    rows_out = tl.arange(0, BLOCK_M)[:, None]
-    is_row = rows_out < rows
+    rows_out = tl.arange(0, BLOCK_M)
+    is_row = (rows_out < rows)[:, None]
     if NORM == 1:
-        square = tl.arange(0, SQUARES)[None, :]
-        squares = tl.load(squares_pointer + rows_out * num_squares + square, mask=is_row & (square < num_squares), other=0.0)
+        squares = square_sums_of_rows(squares_pointer, rows_out, rows, num_squares, SQUARES)
     if SWAPPED:
         sums = tl.zeros([WARPS, BLOCK_N, BLOCK_M], tl.float32)
         sums_1 = tl.zeros([WARPS, BLOCK_N, BLOCK_M], tl.float32)
@@ -121,14 +120,11 @@ def direct_kernel(
         if HAS_BIAS:
             up += tl.load(bias_1 + columns_out).to(tl.float32)[None, :]
         y *= up
-    place = rows_out.to(tl.int64) * out_stride + first + columns_out[None, :]
+    place = rows_out[:, None].to(tl.int64) * out_stride + first + columns_out[None, :]
     if HAS_RESIDUAL:
         y += tl.load(residual_pointer + place, mask=is_row, other=0.0).to(tl.float32)
     stored = y.to(out_pointer.dtype.element_ty)
     tl.store(out_pointer + place, stored, mask=is_row)
     if HANDS_OVER:
-        wide = stored.to(tl.float32)
-        gain = tl.load(next_weight + columns_out).to(tl.float32)[None, :]
-        tl.store(next_pointer + place, (wide * gain).to(stored.dtype), mask=is_row)
-        to = next_squares + rows_out * tl.num_programs(0) + tl.program_id(0)
-        tl.store(to, tl.sum(wide * wide, 1)[:, None], mask=is_row)
+        of_outputs = handed_over(stored, tl.load(next_weight + columns_out)[None, :], next_pointer + place, is_row)
+        tl.store(next_squares + rows_out * tl.num_programs(0) + tl.program_id(0), tl.sum(of_outputs, 1), mask=rows_out < rows)

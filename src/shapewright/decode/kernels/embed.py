@@ -9,7 +9,7 @@ in the step may read the step's state (length, starts, positions, older slots of
 import triton
 import triton.language as tl
 
-from shapewright.decode.kernels.common import let_next_start
+from shapewright.decode.kernels.common import handed_over, let_next_start
 
 
 @triton.jit
@@ -29,7 +29,5 @@ def embed_kernel(
     stored = x.to(out_pointer.dtype.element_ty)
     tl.store(out_pointer + at, stored, mask=is_in)
     if HANDS_OVER:
-        wide = stored.to(tl.float32)
-        gain = tl.load(next_weight + columns, mask=is_in, other=0.0).to(tl.float32)
-        tl.store(next_pointer + at, (wide * gain).to(stored.dtype), mask=is_in)
-        tl.store(next_squares + row * tl.num_programs(1) + tl.program_id(1), tl.sum(wide * wide, 0))
+        of_outputs = handed_over(stored, tl.load(next_weight + columns, mask=is_in, other=0.0), next_pointer + at, is_in)
+        tl.store(next_squares + row * tl.num_programs(1) + tl.program_id(1), tl.sum(of_outputs, 0))

@@ -14,7 +14,7 @@ rather than 64, double buffered.
 import triton
 import triton.language as tl
 
-from shapewright.decode.kernels.common import activate, let_next_start, part_of, wait_for_previous
+from shapewright.decode.kernels.common import activate, handed_over, let_next_start, part_of, square_sums_of_rows, wait_for_previous
 
 
 @triton.jit
@@ -62,9 +62,7 @@ def flat_kernel(
     sums_1 = tl.zeros([BLOCK_N, BLOCK_M], tl.float32)
     wait_for_previous(OVERLAP)
     if NORM == 1:
-        square = tl.arange(0, SQUARES)[None, :]
-        at = x_rows[:, None] * num_squares + square
-        squares = tl.load(squares_pointer + at, mask=is_x[:, None] & (square < num_squares), other=0.0)
+        squares = square_sums_of_rows(squares_pointer, x_rows, rows, num_squares, SQUARES)
     for start in tl.range(begin, end, BLOCK_K, num_stages=STAGES):
         is_in = start + columns < end
         ok = is_out[:, None] & is_in[None, :]
@@ -117,7 +115,5 @@ def flat_kernel(
     stored = y.to(out_pointer.dtype.element_ty)
     tl.store(out_pointer + at, stored, mask=ok)
     if HANDS_OVER:
-        wide = tl.where(ok, stored.to(tl.float32), 0.0)
-        gain = tl.load(next_weight + out_rows, mask=is_out, other=0.0).to(tl.float32)[:, None]
-        tl.store(next_pointer + at, (wide * gain).to(stored.dtype), mask=ok)
-        tl.store(next_squares + x_rows * tl.num_programs(0) + tl.program_id(0), tl.sum(wide * wide, 0), mask=is_x)
+        of_outputs = handed_over(stored, tl.load(next_weight + out_rows, mask=is_out, other=0.0)[:, None], next_pointer + at, ok)
+        tl.store(next_squares + x_rows * tl.num_programs(0) + tl.program_id(0), tl.sum(of_outputs, 0), mask=is_x)

@@ -14,7 +14,7 @@ Reference: `tests/unit/decode/kernels/`, against float64. Source of the idea tha
 import triton
 import triton.language as tl
 
-from shapewright.decode.kernels.common import activate, let_next_start, part_of, square_sums, wait_for_previous
+from shapewright.decode.kernels.common import activate, handed_over, let_next_start, part_of, square_sums, wait_for_previous
 
 
 @triton.jit
@@ -152,7 +152,5 @@ def gemv_kernel(
         stored = y.to(out_pointer.dtype.element_ty)
         tl.store(out_pointer + at, stored, mask=is_row)
         if HANDS_OVER:
-            wide = tl.where(is_row, stored.to(tl.float32), 0.0)
-            gain = tl.load(next_weight + rows, mask=is_row, other=0.0).to(tl.float32)
-            tl.store(next_pointer + at, (wide * gain).to(stored.dtype), mask=is_row)
-            tl.store(next_squares + r * tl.num_programs(0) + tl.program_id(0), tl.sum(wide * wide, 0))
+            of_outputs = handed_over(stored, tl.load(next_weight + rows, mask=is_row, other=0.0), next_pointer + at, is_row)
+            tl.store(next_squares + r * tl.num_programs(0) + tl.program_id(0), tl.sum(of_outputs, 0))

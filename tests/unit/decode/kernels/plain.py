@@ -109,7 +109,21 @@ def empty_handover(product: Product, tile: Tile, out: Tensor) -> Handover:
     """NaN, for a product of this tile to fill for the norm of its output."""
     weight = drawn(product.outputs, seed=4, dtype=out.dtype).to(out.device)
     squares = torch.full((out.shape[0], num_programs(product, tile)), float("nan"), device=out.device)
-    return Handover(norm=Norm(kind="rms", weight=weight, eps=1e-5), scaled=torch.full_like(out, float("nan")), squares=squares)
+    scaled = torch.full(out.shape, float("nan"), dtype=out.dtype, device=out.device)
+    return Handover(norm=Norm(kind="rms", weight=weight, eps=1e-5), scaled=scaled, squares=squares)
+
+
+def operands_of(
+    product: Product, tile: Tile, x: Tensor, out: Tensor, scratch: Scratch, *, has_residual: bool, programs: int
+) -> Operands:  # fmt: skip
+    """A residual is added in place, and what follows it is left for a norm; x comes from so many programs where the tile can tell."""
+    norm = product.norm
+    is_begun = norm is not None and takes_handover(product, tile, len(x), programs)
+    return Operands(
+        x=x, out=out, residual=out if has_residual else None, scratch=scratch,
+        before=handed_over(norm, x, programs) if norm is not None and is_begun else None,
+        after=empty_handover(product, tile, out) if has_residual else None,
+    )  # fmt: skip
 
 
 def handover_error(after: Handover, out: Tensor) -> float:
@@ -130,13 +144,7 @@ def check_product(case: Case, tile: Tile) -> None:
     field = torch.full((case.rows + 2, product.outputs), float("nan"), dtype=case.dtype)
     out = field[1:-1]
     scratch = Scratch(x.device, x.dtype)
-    programs = 3
-    is_handed_over = takes_handover(product, tile, case.rows, programs)
-    operands = Operands(
-        x=x, out=out, residual=out if case.residual else None, scratch=scratch,
-        before=handed_over(product.norm, x, programs) if product.norm is not None and is_handed_over else None,
-        after=empty_handover(product, tile, torch.zeros(case.rows, product.outputs, dtype=case.dtype)) if case.residual else None,
-    )  # fmt: skip
+    operands = operands_of(product, tile, x, out, scratch, has_residual=case.residual, programs=3)
     calls = product_calls(product, tile, operands)
     results = []
     for _ in range(2):
