@@ -17,14 +17,12 @@ import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from shapewright.decode.products import Launch
 
 ALIGNMENT = 16
-SOURCE = Path(__file__).parents[2]
 
 
 class Pointer:
@@ -53,13 +51,15 @@ def compile_ahead(launches: Iterable[Launch]) -> None:
 
 
 def _worker(jobs: Sequence[str], target: Any) -> subprocess.Popen:
-    paths = [str(SOURCE), *filter(None, [os.environ.get("PYTHONPATH")])]
+    from shapewright.measure.worker_process import worker_environment
+
     worker = subprocess.Popen(
-        [sys.executable, "-m", __name__, target.backend, str(target.arch), str(target.warp_size)],
+        # Not from the user's folder, in which anything may lie.
+        [sys.executable, "-P", "-m", __name__, target.backend, str(target.arch), str(target.warp_size)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+        env=worker_environment(),
         text=True,
     )
     assert worker.stdin is not None

@@ -27,7 +27,7 @@ class WorkerProcess:
 
     def __init__(self, command: Sequence[str]) -> None:
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_environment(), start_new_session=True
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=worker_environment(), start_new_session=True
         )  # fmt: skip
         self._selector = selectors.DefaultSelector()
         self._pending, self._stderr = b"", b""
@@ -120,7 +120,7 @@ def worker_command(device: str) -> list[str]:
     return [sys.executable, "-P", "-m", "shapewright.measure.worker", "--device", device, "--parent", str(os.getpid())]
 
 
-def _environment() -> dict[str, str]:
+def worker_environment() -> dict[str, str]:
     """This process's, from which the worker imports the same shapewright even where it is no installed package."""
     root = Path(__file__).resolve().parents[2]
     if root.name in ("site-packages", "dist-packages"):

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import atexit
 import json
-import os
 import selectors
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from ..clock import Prepared, timing_of
 from ..devices import Device
 from ..operands import torch_dtype
 from ..points import CollectivePoint, settings_of
+from ..worker_process import worker_environment
 from . import Bench
 
 #: Processes on a CPU: more would measure the scheduler.
@@ -104,16 +104,13 @@ class Group:
     def _start(self, size: int, device: str) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="shapewright-ranks-")
         store = str(Path(self._folder.name) / "store")
-        root = str(Path(__file__).parents[3])
-        path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+        environment = worker_environment()
         for rank in range(size):
             words = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed in `end`
             self._words.append(words)
             command = [sys.executable, "-m", f"{__package__}.ranks", str(rank), str(size), store, device]
             self._processes.append(
-                subprocess.Popen(
-                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=words, text=True, env={**os.environ, "PYTHONPATH": path}
-                )
+                subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=words, text=True, env=environment)
             )
         self._of = size, device
 
