@@ -13,36 +13,27 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from ..errors import InputError, ShapewrightError, shown
-from ..measure.store import runs_folder
+from ..errors import InputError, shown
+from ..measure.program import Parser, check_time_limit, default_out, exit_code
 from .bench import DTYPES, GRIDS, Plan, cells_of, engines_of, run
 from .bench_rows import ENGINES, read_rows
 from .bench_text import cell_text, table_text
 
-FAULTED, INTERRUPTED = 1, 130
+FAULTED = 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and say how it went; the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     again = f"go on with: python -m shapewright.decode {shlex.join(given)}"
-    try:
-        return _measured(plan_of(given), again)
-    except ShapewrightError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print(f"interrupted; the cells that were measured are kept, {again}", file=sys.stderr)
-        return INTERRUPTED
+    return exit_code(lambda: _measured(plan_of(given), again), kept=f"the cells that were measured are kept, {again}")
 
 
 def plan_of(arguments: Sequence[str]) -> Plan:
     """The plan that a command line asks for."""
     options = _parser().parse_args(arguments)
-    if options.time_limit_s is not None and not options.time_limit_s > 0:
-        raise InputError(f"--time-limit is {options.time_limit_s:g}", hint="expected seconds above 0")
+    check_time_limit(options.time_limit_s)
     cells = cells_of(
         batches=_numbers("--batch", options.batch),
         contexts=_numbers("--context", options.context),
@@ -54,7 +45,7 @@ def plan_of(arguments: Sequence[str]) -> Plan:
         models=tuple(dict.fromkeys(options.models)),
         cells=cells,
         engines=engines_of(_words(options.engines), _words(options.versus)),
-        out=options.out or _default_out(),
+        out=options.out or default_out("decode"),
         dtype=options.dtype,
         device=options.device,
         repeats=options.repeats,
@@ -84,16 +75,9 @@ def _measured(plan: Plan, again: str) -> int:
     return 0
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says a usage error in one line, as every other error."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(message, hint=f"see `{self.prog} --help`")
-
-
 def _parser() -> argparse.ArgumentParser:
     description = "Measure how fast models of random weights decode, in turn by several engines, beside a bare read of the same bytes."
-    parser = _Parser(prog="python -m shapewright.decode", description=description, allow_abbrev=False)
+    parser = Parser(prog="python -m shapewright.decode", description=description, allow_abbrev=False)
     parser.add_argument("models", nargs="+", metavar="MODEL", help="a catalogue name, a config.json or its folder, a cached Hub id")
     parser.add_argument("--batch", metavar="N,...", default="", help="rows of a batch (default: 1)")
     parser.add_argument("--context", metavar="N,...", default="", help="tokens of a prompt (default: 128,1024)")
@@ -111,13 +95,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--launches", action="store_true", help="count kernels a step too; the profiler slows down later cells")
     parser.add_argument("--no-check", action="store_true", help="do not compare logits and tokens with Hugging Face's first")
     return parser
-
-
-def _default_out() -> Path:
-    folder = runs_folder()
-    if folder is None:
-        raise InputError("there is no folder for runs", hint="name the file with --out RUN.jsonl")
-    return folder / "decode.jsonl"
 
 
 def _words(text: str) -> list[str]:

@@ -238,7 +238,7 @@ def _recipes(plan: Plan) -> dict[str, Recipe]:
     if plan.dtype not in DTYPES:
         raise unknown_name("dtype", plan.dtype, DTYPES)
     _check_size("--repeats", plan.repeats, MAX_REPEATS)
-    check_transformers()
+    check_transformers(hint="pip install 'shapewright[decode]'")
     recipes = {name: recipe_for(name) for name in plan.models}
     for recipe in recipes.values():
         read_weight_bytes(recipe.shape, 1)

@@ -6,23 +6,21 @@ rows too) or the time limit came, 2 bad input or a full disk, 3 no torch or no G
 
 from __future__ import annotations
 
-import argparse
 import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from ..errors import InputError, ShapewrightError
 from .executor import Summary, execute
 from .plan import load_plan
+from .program import Parser, check_time_limit, default_out, exit_code
 from .progress import ProgressLine, duration_text, rate_text
-from .store import Run, runs_folder
+from .store import Run
 
 SCHEMA_VERSION = 1
-INTERRUPTED = 130
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,26 +38,13 @@ class Options:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure a plan and say how it went; the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        return _measured(_options(given))
-    except ShapewrightError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print(f"interrupted; what was measured is kept, go on with: python -m shapewright.measure {shlex.join(given)}", file=sys.stderr)
-        return INTERRUPTED
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says a usage error in one line, as every other error."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(message, hint=f"see `{self.prog} --help`")
+    kept = f"what was measured is kept, go on with: python -m shapewright.measure {shlex.join(given)}"
+    return exit_code(lambda: _measured(_options(given)), kept=kept)
 
 
 def _options(arguments: Sequence[str]) -> Options:
     description = "Measure the points of a plan and keep them as rows. The same command goes on where a stopped one was."
-    parser = _Parser(prog="python -m shapewright.measure", description=description, allow_abbrev=False)
+    parser = Parser(prog="python -m shapewright.measure", description=description, allow_abbrev=False)
     parser.add_argument("plan", type=Path, metavar="PLAN.toml", help="which points to measure")
     parser.add_argument(
         "--out",
@@ -79,14 +64,13 @@ def _options(arguments: Sequence[str]) -> Options:
     parser.add_argument("--retry-failed", action="store_true", help="measure points again whose row is not ok")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     options = Options(**vars(parser.parse_args(arguments)))
-    if options.time_limit_s is not None and not options.time_limit_s > 0:
-        raise InputError(f"--time-limit is {options.time_limit_s:g}", hint="expected seconds above 0")
+    check_time_limit(options.time_limit_s)
     return options
 
 
 def _measured(options: Options) -> int:
     plan = load_plan(options.plan)
-    out = options.out or _default_out(plan.name)
+    out = options.out or default_out(plan.name)
     line = ProgressLine()
     with Run.open(out) as run:
         if run.repaired:
@@ -108,13 +92,6 @@ def _measured(options: Options) -> int:
             line.close()
     print(json.dumps(summary_json(summary, plan.name, out)) if options.json else summary_text(summary, plan.name, out))
     return 0
-
-
-def _default_out(name: str) -> Path:
-    folder = runs_folder()
-    if folder is None:
-        raise InputError("there is no folder for runs", hint="name the file with --out RUN.jsonl")
-    return folder / f"{name}.jsonl"
 
 
 def summary_json(summary: Summary, name: str, out: Path) -> Mapping[str, Any]:

@@ -19,10 +19,10 @@ from .hf_fields import Recipe
 from .operands import torch_dtype
 
 
-def check_transformers() -> None:
+def check_transformers(hint: str = "pip install transformers, or measure with source reference") -> None:
     """The error that names transformers where they are missing; imports nothing."""
     if importlib.util.find_spec("transformers") is None:
-        raise MissingError("Hugging Face models need transformers", hint="pip install transformers, or measure with source reference")
+        raise MissingError("Hugging Face models need transformers", hint=hint)
 
 
 def require_transformers() -> Any:
