@@ -23,7 +23,6 @@ import torch
 from torch import Tensor
 
 from shapewright.decode.buffers import Buffers
-from shapewright.decode.dispatch import SHORT
 from shapewright.decode.graphs import make_step
 from shapewright.decode.layers import Attention, Decoder, Layer, Linear, Mlp, Norm
 from shapewright.decode.products import Call, Scratch, product_calls
@@ -70,7 +69,7 @@ ATTENTIONS: dict[str, dict[str, Any]] = {
     "8 over 1 of 256": {"heads": 8, "kv_heads": 1, "head_dim": 256, "rotary_dim": 64},
 }
 FORMS = {
-    "ordinary": AttentionTile(splits=8, block_s=16, stages=3, warps=2, on_matrix_units=False, prefetch=True),
+    "ordinary": AttentionTile(splits=8, block_s=16, stages=3, warps=1, on_matrix_units=False),
     "online": AttentionTile(splits=8, block_s=16, stages=2),
     "unified": AttentionTile(splits=8, block_s=32, stages=2, unified=True),
 }
@@ -157,7 +156,7 @@ def attended(given: Scene, tile: AttentionTile) -> tuple[Step, Tensor]:
     for each in (step.attended, *step.partial):
         each.fill_(float("nan"))
     before = buffers.cache.clone()
-    step._attention(0, decoder.layers[0].attention, is_short=False)()
+    step._attention(0, decoder.layers[0].attention)()
     return step, before
 
 
@@ -240,19 +239,19 @@ def check_step(decoder: Decoder, batch: int, choices: Fixed) -> tuple[float, flo
 def check_captured(decoder: Decoder, batch: int, length: int) -> tuple[float, float]:
     """A captured step by its own dispatch: the capture leaves the state as it was, and its tokens are those of launches one by one.
 
-    Parts of the state and of the tokens that differ. From a few slots to many: both graphs are used.
+    Parts of the state and of the tokens that differ.
     """
     captured_step = make_step(decoder, filled(decoder, batch, length))
     buffers = captured_step.step.buffers
     before = [tensor.clone() for tensor in captured_step._state()]
-    captured_step._captured(length < SHORT)
+    captured_step._captured()
     unlike = sum(not torch.equal(tensor, old) for tensor, old in zip(captured_step._state(), before, strict=True))
     plain = make_step(decoder, filled(decoder, batch, length))
     plain.can_capture = False
-    for index in range(16):
+    for _ in range(16):
         for step in (captured_step, plain):
-            step.run_greedy(length + index)
-    unlike += len(captured_step.graphs) != 1 + (length < SHORT <= length + 15)
+            step.run_greedy()
+    unlike += captured_step.graph is None
     for name in ("generated", "tokens", "positions", "length"):
         unlike += not torch.equal(getattr(buffers, name), getattr(plain.step.buffers, name))
     return float(unlike), 0.0
@@ -331,7 +330,7 @@ def step_checks() -> Iterator[tuple[str, Check]]:
                 title = f"{kind}, {form}{', overlapping' if overlaps else ''}, batch {batch}, {kv_heads} kv heads, {NAMES[dtype]}"
                 yield f"step {title}", lambda make=make, batch=batch, choices=choices: check_step(make(), batch, choices)
                 yield f"greedy {title}", lambda make=make, batch=batch, choices=choices: check_greedy(make(), batch, choices)
-        for batch, length in ((1, 40), (4, SHORT - 8), (8, 700)):
+        for batch, length in ((1, 40), (4, 504), (8, 700)):
             title = f"captured, batch {batch}, {length} slots, {kv_heads} kv heads, {NAMES[dtype]}"
             yield f"step {title}", lambda make=make, batch=batch, length=length: check_captured(make(), batch, length)
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from shapewright.decode.layers import Attention
-from shapewright.decode.tile import AttentionTile, Tile
+from shapewright.decode.tile import AttentionTile, Tile, block_d
 from shapewright.errors import InputError
 from shapewright.measure.store import runs_folder
 
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from shapewright.decode.products import Product
 
 SCHEMA_VERSION = 1
-# Programs of attention on one multiprocessor: enough keys on their way to keep memory busy, few enough to leave the next kernel room.
-ATTENTION_PROGRAMS = 4
-MAX_SPLITS = 32
-# Slots below which splits are so short that smaller tiles win.
-SHORT = 512
+# Programs of attention on one multiprocessor: enough keys on their way to keep memory busy, few enough to leave the next kernel room. Of
+# one warp for one query (its sums, a dimension a lane and tile row, are what it holds), or of two on the matrix units for a group.
+SINGLE_DIMENSIONS = 1024
+GROUP_PROGRAMS = 4
+MAX_SPLITS, MAX_GROUP_SPLITS = 64, 32
 MATRIX_UNIT = 16
 # Rows that the GEMV holds sums of, and columns that a warp of the direct kernel takes at a time.
 GEMV_ROWS = 4
@@ -192,17 +192,24 @@ class Dispatch:
         tile = self.table.tile(product, dtype, rows)
         return default_tile(product, rows, self.hardware) if tile is None else fitted(tile, product, rows, self.hardware)
 
-    def attention(self, attention: Attention, batch: int, *, is_short: bool) -> AttentionTile:
-        """How attention of `batch` rows runs. `is_short`: at most `SHORT` slots are filled."""
+    def attention(self, attention: Attention, batch: int) -> AttentionTile:
+        """How attention of `batch` rows runs, whatever its length."""
         heads = batch * attention.num_key_value_heads
-        room = max(1, ATTENTION_PROGRAMS * self.hardware.multiprocessors // heads)
-        splits = min(MAX_SPLITS, 1 << (room.bit_length() - 1))
         is_wide = attention.head_dim > 128
         stages = 3 if self.hardware.can_overlap and not is_wide else 2
-        is_single = attention.num_attention_heads == attention.num_key_value_heads
-        if is_short and is_single and not is_wide:
-            return AttentionTile(splits=splits, block_s=16, stages=stages, warps=2, on_matrix_units=False, prefetch=True)
-        return AttentionTile(splits=splits, block_s=16 if is_wide else 32, stages=stages, warps=2)
+        if attention.num_attention_heads != attention.num_key_value_heads or is_wide:
+            splits = min(MAX_GROUP_SPLITS, self._splits(GROUP_PROGRAMS, heads))
+            return AttentionTile(splits=splits, block_s=16 if is_wide else 32, stages=stages, warps=2)
+        splits = min(MAX_SPLITS, self._splits(SINGLE_DIMENSIONS // block_d(attention.head_dim), heads))
+        # With few heads the products around are matrix-vector kernels, which hold their first tiles before they wait: smaller tiles here
+        # leave them room.
+        block_s, stages = (8, stages) if splits >= 32 else (16, 2 if splits == 16 else stages)
+        return AttentionTile(splits=splits, block_s=block_s, stages=stages, warps=1, on_matrix_units=False)
+
+    def _splits(self, programs: int, heads: int) -> int:
+        """A power of two, so that at most so many programs are on a multiprocessor where heads are few."""
+        room = max(1, programs * self.hardware.multiprocessors // heads)
+        return 1 << (room.bit_length() - 1)
 
 
 def default_tile(product: Product, rows: int, hardware: Hardware) -> Tile:

@@ -1,7 +1,7 @@
 """A step as a CUDA graph: the host launches one thing a token.
 
-Captured at its first use, once for short and once for long contexts, because attention is tiled differently; lengths inside those are read
-on the device, so that nothing is captured or compiled again as a text grows. Without CUDA the step runs launch by launch (the interpreter).
+Captured once, at its first use; lengths are read on the device, so that nothing is captured or compiled again as a text grows. Without CUDA
+the step runs launch by launch (the interpreter).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from shapewright.decode.buffers import Buffers
-from shapewright.decode.dispatch import SHORT, Dispatch, Table, hardware_of
+from shapewright.decode.dispatch import Dispatch, Table, hardware_of
 from shapewright.decode.layers import Decoder
 from shapewright.decode.step import Step
 
@@ -20,11 +20,11 @@ CAPTURING = threading.Lock()
 
 
 class CapturedStep:
-    """A `Step` behind graphs. `length`, the slots filled before the step, chooses between them; the host must know it."""
+    """A `Step` behind a graph."""
 
     def __init__(self, step: Step) -> None:
         self.step = step
-        self.graphs: dict[bool, torch.cuda.CUDAGraph] = {}
+        self.graph: torch.cuda.CUDAGraph | None = None
         self.can_capture = step.decoder.device.type == "cuda"
 
     @property
@@ -32,28 +32,27 @@ class CapturedStep:
         """`[batch, vocab_size]`, the same tensor after every step."""
         return self.step.logits
 
-    def run(self, length: int | None = None) -> None:
+    def run(self) -> None:
         """Logits alone: launch by launch."""
-        self.step.run(is_short=_is_short(length))
+        self.step.run()
 
-    def run_greedy(self, length: int | None = None) -> None:
-        """Logits, the likeliest token, and one slot further. Without a length, as for a long context."""
-        is_short = _is_short(length)
+    def run_greedy(self) -> None:
+        """Logits, the likeliest token, and one slot further."""
         if not self.can_capture:
-            self.step.run_greedy(is_short=is_short)
+            self.step.run_greedy()
             return
-        if is_short not in self.graphs:
-            self.graphs[is_short] = self._captured(is_short)
-        self.graphs[is_short].replay()
+        if self.graph is None:
+            self.graph = self._captured()
+        self.graph.replay()
 
-    def _captured(self, is_short: bool) -> torch.cuda.CUDAGraph:
+    def _captured(self) -> torch.cuda.CUDAGraph:
         """Kernels are compiled and loaded by a first run, on a stream of its own; what it did to the state is undone."""
         buffers = self.step.buffers
         kept = [tensor.clone() for tensor in self._state()]
         stream = torch.cuda.Stream(buffers.cache.device)
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            self.step.run_greedy(is_short=is_short)
+            self.step.run_greedy()
         torch.cuda.current_stream().wait_stream(stream)
         for tensor, old in zip(self._state(), kept, strict=True):
             tensor.copy_(old)
@@ -61,16 +60,12 @@ class CapturedStep:
         # On the stream just made, which is of this device: torch's own for captures is of the device that captured first. Other threads may
         # allocate meanwhile.
         with CAPTURING, torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-            self.step.run_greedy(is_short=is_short)
+            self.step.run_greedy()
         return graph
 
     def _state(self) -> tuple[Tensor, ...]:
         buffers = self.step.buffers
         return buffers.tokens, buffers.positions, buffers.length, buffers.generated
-
-
-def _is_short(length: int | None) -> bool:
-    return length is not None and length < SHORT
 
 
 def make_step(decoder: Decoder, buffers: Buffers, table: Table | None = None) -> CapturedStep:

@@ -37,8 +37,7 @@ class Step(Protocol):
     """One decode step over fixed buffers.
 
     `run` feeds `buffers.tokens` and leaves `logits` `[batch, vocab_size]`, the same tensor each time. A step may also have `run_greedy`,
-    which takes the slots filled, as the host knows them, writes the likeliest tokens into `buffers.tokens` and
-    `buffers.generated[length - first]`, and moves positions and length on.
+    which writes the likeliest tokens into `buffers.tokens` and `buffers.generated[length - first]`, and moves positions and length on.
     """
 
     logits: Tensor
@@ -137,7 +136,7 @@ class Lease:
     def _run(self, step: Step) -> None:
         run_greedy = getattr(step, "run_greedy", None)
         if run_greedy is not None:
-            run_greedy(self.length)
+            run_greedy()
         else:
             step.run()
             self._choose(step.logits)

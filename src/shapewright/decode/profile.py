@@ -67,9 +67,9 @@ class Chosen:
         tile = self.tiles.get(place(product))
         return self.dispatch.product(product, rows) if tile is None else fitted(tile, product, rows, self.dispatch.hardware)
 
-    def attention(self, attention: Attention, batch: int, *, is_short: bool) -> AttentionTile:
+    def attention(self, attention: Attention, batch: int) -> AttentionTile:
         """As it will run."""
-        return self.dispatch.attention(attention, batch, is_short=is_short)
+        return self.dispatch.attention(attention, batch)
 
 
 def place(product: Product) -> Place:

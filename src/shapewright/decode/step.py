@@ -33,15 +33,13 @@ from shapewright.decode.products import (
     product_calls,
     takes_handover,
 )
-from shapewright.decode.tile import AttentionTile, Tile
+from shapewright.decode.tile import AttentionTile, Tile, block_d
 
 LOG2_E = 1.4426950408889634
 ARGMAX_BLOCKS = 16
 # How far from its one maximum (log2) a unified softmax may be in fp16 on the matrix units, which take its weights in the cache's dtype:
 # fp16 ends at 2^16 and loses bits below 2^-14.
 FP16_BOUND = 10.0
-# A prefetch begins on, and is a multiple of, so many bytes: every slot of a cache does where a head is.
-PREFETCH_BYTES = 16
 
 
 class Choices(Protocol):
@@ -53,8 +51,8 @@ class Choices(Protocol):
         """How a product of `rows` rows runs."""
         ...
 
-    def attention(self, attention: Attention, batch: int, *, is_short: bool) -> AttentionTile:
-        """How attention of `batch` rows runs, over few slots or many."""
+    def attention(self, attention: Attention, batch: int) -> AttentionTile:
+        """How attention of `batch` rows runs."""
         ...
 
 
@@ -81,29 +79,29 @@ class Step:
         self.residual = self._empty(batch, decoder.hidden_size)
         self.second = self._empty(batch, decoder.hidden_size)
         self._layer_buffers()
-        self.calls = {is_short: self._calls(is_short) for is_short in (True, False)}
+        self.calls = self._calls()
         self.choose = self._argmax()
 
-    def run(self, *, is_short: bool = False) -> None:
-        """Logits of the token in every row; `is_short` where the host knows that few slots are filled."""
-        for call in self.calls[is_short]:
+    def run(self) -> None:
+        """Logits of the token in every row."""
+        for call in self.calls:
             call()
 
-    def run_greedy(self, *, is_short: bool = False) -> None:
+    def run_greedy(self) -> None:
         """Logits, the likeliest token, and one slot further."""
-        self.run(is_short=is_short)
+        self.run()
         self.choose()
 
     def launches(self) -> Iterator[Launch]:
-        """Of Triton's kernels, in both forms; those of later layers as well."""
-        for call in (*self.calls[True], *self.calls[False], self.choose):
+        """Of Triton's kernels; those of later layers as well."""
+        for call in (*self.calls, self.choose):
             if isinstance(call, Launch):
                 yield call
 
     def _empty(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
         return torch.empty(shape, dtype=dtype or self.decoder.dtype, device=self.decoder.device)
 
-    def _calls(self, is_short: bool) -> list[Call]:
+    def _calls(self) -> list[Call]:
         """Embedding, layers, logits: each product that makes the input of an RMS norm leaves it half done."""
         layers = [self._products(layer) for layer in self.decoder.layers]
         logits = Product(epilogue="logits", parts=(self.decoder.head,), norm=self.decoder.final_norm)
@@ -113,7 +111,7 @@ class Step:
         for index, products in enumerate(layers):
             following = layers[index + 1].qkv if index + 1 < len(layers) else logits
             after = self._handover(following, num_programs(products.down, self._tile(products.down)))
-            calls += self._layer(index, products, is_short, before, after)
+            calls += self._layer(index, products, before, after)
             before = after
         return [*calls, *self._product(logits, self.residual, self.logits, before=before)]
 
@@ -178,16 +176,14 @@ class Step:
             down=Product(epilogue="residual", parts=(mlp.down,)),
         )
 
-    def _layer(
-        self, index: int, products: LayerProducts, is_short: bool, before: Handover | None, after: Handover | None
-    ) -> list[Call]:  # fmt: skip
+    def _layer(self, index: int, products: LayerProducts, before: Handover | None, after: Handover | None) -> list[Call]:
         x, layer = self.residual, products.layer
         sum_of_attention = self.second if layer.is_parallel else x
         # In a parallel block both norms are of the same x, which was handed over for one of them.
         middle = None if layer.is_parallel else self._handover(products.up, num_programs(products.out, self._tile(products.out)))
         return [
             *self._product(products.qkv, x, self.qkv, before=before),
-            self._attention(index, layer.attention, is_short),
+            self._attention(index, layer.attention),
             *self._product(products.out, self.attended, sum_of_attention, x, after=middle),
             *self._product(products.up, x, self.activated, before=middle),
             *self._product(products.down, self.activated, x, sum_of_attention, after=after),
@@ -202,15 +198,14 @@ class Step:
         )  # fmt: skip
         return product_calls(product, self._tile(product), operands)
 
-    def _attention(self, index: int, attention: Attention, is_short: bool) -> Call:
+    def _attention(self, index: int, attention: Attention) -> Call:
         buffers = self.buffers
-        tile = self.choices.attention(attention, buffers.batch, is_short=is_short)
+        tile = self.choices.attention(attention, buffers.batch)
         heads, kv_heads, width = attention.num_attention_heads, attention.num_key_value_heads, attention.head_dim
         queries = tile.queries(heads // kv_heads)
         programs = buffers.batch * kv_heads
         norm = attention.query_norm
         bound = min(tile.bound, FP16_BOUND) if self.decoder.dtype == torch.float16 and queries > 1 else tile.bound
-        can_prefetch = tile.prefetch and self.overlaps and width * self.decoder.dtype.itemsize % PREFETCH_BYTES == 0
         arguments = (
             self.qkv, buffers.keys(index), buffers.values(index), *self.rotary,
             self.qkv if norm is None else norm.weight, self.qkv if attention.key_norm is None else attention.key_norm.weight,
@@ -222,7 +217,7 @@ class Step:
             "GROUP": heads // kv_heads, "QUERIES": queries, "HEAD_DIM": width, "BLOCK_D": block_d(width),
             "ROTARY": attention.rotary_dim, "HAS_NORM": norm is not None, "HAS_WINDOW": attention.window is not None,
             "SPLITS": tile.splits, "BLOCK_S": tile.block_s, "STAGES": tile.stages, "UNIFIED": tile.unified, "BOUND": bound,
-            "OVERLAP": self.overlaps, "PREFETCH": can_prefetch, "num_warps": tile.warps,
+            "OVERLAP": self.overlaps, "num_warps": tile.warps,
         }  # fmt: skip
         return launch(attention_kernel, (programs, tile.splits), arguments, options)
 
@@ -232,9 +227,9 @@ class Step:
         partials, width, programs = 1, 1, 1
         for attention in (layer.attention for layer in self.decoder.layers):
             kv_heads = attention.num_key_value_heads
-            tiles = [self.choices.attention(attention, batch, is_short=is_short) for is_short in (True, False)]
-            most = max(tile.queries(attention.num_attention_heads // kv_heads) * tile.splits for tile in tiles)
-            partials, programs = max(partials, batch * kv_heads * most), max(programs, batch * kv_heads)
+            tile = self.choices.attention(attention, batch)
+            sums = tile.queries(attention.num_attention_heads // kv_heads) * tile.splits
+            partials, programs = max(partials, batch * kv_heads * sums), max(programs, batch * kv_heads)
             width = max(width, block_d(attention.head_dim))
         self.partial = tuple(self._empty(partials * size, dtype=torch.float32) for size in (width, 1, 1))
         self.attention_counters = torch.zeros(programs, dtype=torch.int32, device=self.decoder.device)
@@ -250,11 +245,6 @@ class Step:
         )  # fmt: skip
         options = {"BLOCKS": ARGMAX_BLOCKS, "BLOCK": 1024, "OVERLAP": self.overlaps}
         return launch(argmax_kernel, (batch, ARGMAX_BLOCKS), arguments, options)
-
-
-def block_d(head_dim: int) -> int:
-    """Width of a head's tile: a power of two, and no narrower than the matrix units take."""
-    return max(16, 1 << (head_dim - 1).bit_length())
 
 
 def head_places(attention: Attention) -> tuple[int, int, int, int]:

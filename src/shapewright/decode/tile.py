@@ -27,7 +27,7 @@ class AttentionTile:
     """`splits` ranges of slots a key-value head, `block_s` slots at a time, `stages` of them on their way.
 
     `unified`: the asynchronous softmax with one maximum `phi` for all (natural log), valid within `bound` (log2) of it. `on_matrix_units`:
-    a query alone is padded to their 16 rows as a group is. `prefetch`: a program asks for all of its range at once (NVIDIA, 9.0 on).
+    a query alone is padded to their 16 rows as a group is.
     """
 
     splits: int
@@ -38,8 +38,12 @@ class AttentionTile:
     phi: float = 0.0
     bound: float = 60.0
     on_matrix_units: bool = True
-    prefetch: bool = False
 
     def queries(self, group: int) -> int:
         """Rows of the product with the keys: one query alone, or as many as the matrix units take at once."""
         return 1 if group == 1 and not self.on_matrix_units else max(16, 1 << (group - 1).bit_length())
+
+
+def block_d(head_dim: int) -> int:
+    """Width of a head's tile: a power of two, and no narrower than the matrix units take."""
+    return max(16, 1 << (head_dim - 1).bit_length())

@@ -29,8 +29,8 @@ HOW_IT_WORKS = """## How it works
 - **An RMS norm is no kernel.** The product before it writes x · w beside x, and each of its programs the sum of squares of its own
   outputs; the product after it multiplies its sums by 1 / rms. So no kernel waits for one number. It stands apart where the table says so
   (with many rows the sums are many), in fp16, whose range x · w may leave, and if it is a layer norm before the matrix units.
-- **Two CUDA graphs a set of buffers**, for short and for long contexts, whose attention is tiled differently. Lengths, positions and first
-  slots stand on the device, so that nothing is compiled or captured again while a text grows.
+- **One CUDA graph a set of buffers.** Lengths, positions and first slots stand on the device, so that nothing is compiled or captured
+  again while a text grows.
 - **Programmatic dependent launch** (from compute capability 9.0 on). A kernel lets the next one start as soon as all of its own
   programs run; the matrix-vector kernel asks for its weights, which no kernel writes, before it waits for its input, and attention for
   its first keys. So the memory stays busy between kernels. The flat product waits first: asking early, in whatever form, was slower there.

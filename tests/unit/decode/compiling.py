@@ -5,7 +5,7 @@ Triton would specialise on, and compiled for the target named by backend, archit
 kernels of the test process are interpreted.
 
 A row: kernel, model, dtype, options, shared_bytes, loads_16 (loads of 16 bytes from memory, by instruction: a loop's count once), matrix
-(instructions on the matrix units), waits (for the kernel before), prefetches (into L2); error in their place where the compiler refuses.
+(instructions on the matrix units), waits (for the kernel before); error in their place where the compiler refuses.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ FLAT = Tile(kernel="flat", block_m=16, block_n=32, block_k=128, stages=3, warps=
 SPLIT = Tile(kernel="flat", block_m=16, block_n=64, block_k=64, splits=4, stages=3, warps=4)
 DIRECT = Tile(kernel="direct", block_n=16, stages=8, warps=8)
 NARROW = replace(FLAT, block_m=8, block_n=16, block_k=256, warps=1, norm_apart=True)
-ORDINARY = AttentionTile(splits=8, block_s=16, stages=3, warps=2, on_matrix_units=False, prefetch=True)
-ONLINE = AttentionTile(splits=8, block_s=16, stages=2, prefetch=True)
+ORDINARY = AttentionTile(splits=8, block_s=16, stages=3, warps=1, on_matrix_units=False)
+ONLINE = AttentionTile(splits=8, block_s=16, stages=2)
 UNIFIED = AttentionTile(splits=8, block_s=32, stages=2, unified=True)
 
 
@@ -65,7 +65,7 @@ class Fixed:
     def product(self, product: Product, rows: int) -> Tile:
         return self.tile
 
-    def attention(self, attention: Attention, batch: int, *, is_short: bool) -> AttentionTile:
+    def attention(self, attention: Attention, batch: int) -> AttentionTile:
         return self.attention_tile
 
 
@@ -189,7 +189,6 @@ def launches_of(decoder: Decoder, batch: int, choices: Choices) -> list[Launch]:
     run, JITFunction.run = JITFunction.run, record  # type: ignore[method-assign]
     try:
         step = Step(decoder, Buffers(decoder, batch, 1024), choices)
-        step.run(is_short=True)
         step.run_greedy()
     finally:
         JITFunction.run = run  # type: ignore[method-assign]
@@ -223,7 +222,6 @@ def compiled(launch: Launch, target: GPUTarget) -> dict[str, Any]:
         "loads_16": len(LOAD_16.findall(text)),
         "matrix": sorted(set(MATRIX.findall(text))),
         "waits": text.count("griddepcontrol.wait"),
-        "prefetches": text.count("cp.async.bulk.prefetch"),
     }
 
 

@@ -198,20 +198,26 @@ def test_a_gemv_of_many_rows_is_never_taken() -> None:
     assert kinds == ["gemv", "gemv", "flat", "flat", "library"]
 
 
-def test_attention_has_fewer_splits_the_more_heads_there_are() -> None:
-    splits = [
-        Dispatch(H200, Table()).attention(attention_of(heads=8, kv_heads=8, head_dim=128), batch, is_short=False).splits
-        for batch in (1, 2, 4, 8, 64, 1000)
-    ]
-    assert splits == [32, 32, 16, 8, 1, 1]
+@pytest.mark.parametrize(
+    ("kv_heads", "expected"),
+    [(32, [(32, 8), (16, 16), (8, 16), (4, 16), (1, 16), (1, 16)]), (8, [(32, 32)] * 2 + [(16, 32), (8, 32), (1, 32), (1, 32)])],
+)
+def test_attention_has_fewer_splits_the_more_heads_there_are(kv_heads: int, expected: list[tuple[int, int]]) -> None:
+    """One query a key-value head, and four; smaller tiles where heads are few."""
+    attention = attention_of(heads=32, kv_heads=kv_heads, head_dim=128)
+    tiles = [Dispatch(H200, Table()).attention(attention, batch) for batch in (1, 2, 4, 8, 64, 1000)]
+    assert [(tile.splits, tile.block_s) for tile in tiles] == expected
+
+
+def test_attention_has_more_programs_of_narrower_heads() -> None:
+    splits = [Dispatch(H200, Table()).attention(attention_of(heads=32, kv_heads=32, head_dim=size), 4).splits for size in (32, 64, 80, 128)]
+    assert splits == [32, 16, 8, 8]
 
 
 @pytest.mark.parametrize(("kv_heads", "head_dim", "on_matrix_units"), [(8, 128, False), (2, 128, True), (8, 256, True)])
-def test_a_query_alone_over_few_slots_goes_without_matrix_units(kv_heads: int, head_dim: int, on_matrix_units: bool) -> None:
+def test_a_query_alone_goes_without_matrix_units(kv_heads: int, head_dim: int, on_matrix_units: bool) -> None:
     attention = attention_of(heads=8, kv_heads=kv_heads, head_dim=head_dim)
-    choices = Dispatch(H200, Table())
-    assert choices.attention(attention, 1, is_short=True).on_matrix_units == on_matrix_units
-    assert choices.attention(attention, 1, is_short=False).on_matrix_units
+    assert Dispatch(H200, Table()).attention(attention, 1).on_matrix_units == on_matrix_units
 
 
 TILES = st.builds(

@@ -24,14 +24,14 @@ def accelerated(plain: PreTrainedModel) -> PreTrainedModel:
 
 
 @pytest.fixture
-def launched(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
-    """The lengths with which steps of the kernels were launched."""
-    lengths: list[int | None] = []
+def launched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The slots that were filled as steps of the kernels were launched."""
+    lengths: list[int] = []
     run_greedy = CapturedStep.run_greedy
 
-    def recorded(self: CapturedStep, length: int | None = None) -> None:
-        lengths.append(length)
-        run_greedy(self, length)
+    def recorded(self: CapturedStep) -> None:
+        lengths.append(int(self.step.buffers.length))
+        run_greedy(self)
 
     monkeypatch.setattr(CapturedStep, "run_greedy", recorded)
     return lengths
@@ -44,8 +44,8 @@ def greedy(plain: PreTrainedModel, lengths: list[int], **fields: Any) -> dict[st
 
 @pytest.mark.parametrize("lengths", [[8], [4, 9, 7]], ids=["one row", "three rows, padded"])
 @pytest.mark.parametrize("family", TINY)
-def test_greedy_tokens(family: str, lengths: list[int], launched: list[int | None]) -> None:
-    """Every token after the first comes from a step, which is told how many slots are filled."""
+def test_greedy_tokens(family: str, lengths: list[int], launched: list[int]) -> None:
+    """Every token after the first comes from a step, over the slots filled before it."""
     plain = TINY[family]()
     model = accelerated(plain)
     call = greedy(plain, lengths)
@@ -53,14 +53,14 @@ def test_greedy_tokens(family: str, lengths: list[int], launched: list[int | Non
     assert launched[: NEW - 1] == [max(lengths) + index for index in range(NEW - 1)]
 
 
-def test_beams(launched: list[int | None]) -> None:
+def test_beams(launched: list[int]) -> None:
     plain = TINY["llama"]()
     call = greedy(plain, [6, 5], num_beams=2)
     assert torch.equal(plain.generate(**call), accelerated(plain).generate(**call))
     assert launched
 
 
-def test_sampling(launched: list[int | None]) -> None:
+def test_sampling(launched: list[int]) -> None:
     """The same draws of the same generator."""
     plain = TINY["qwen2"]()
     call = greedy(plain, [6, 5], do_sample=True, top_k=20)
@@ -73,7 +73,7 @@ def test_sampling(launched: list[int | None]) -> None:
 
 
 @pytest.mark.parametrize("family", ["mistral", "gpt2"])
-def test_the_loop_of_its_own(family: str, launched: list[int | None]) -> None:
+def test_the_loop_of_its_own(family: str, launched: list[int]) -> None:
     plain = TINY[family]()
     call = greedy(plain, [5, 8])
     found = swd.decode(accelerated(plain), call["input_ids"], attention_mask=call["attention_mask"], max_new_tokens=NEW)
@@ -81,7 +81,7 @@ def test_the_loop_of_its_own(family: str, launched: list[int | None]) -> None:
     assert launched
 
 
-def test_a_second_call_and_a_restored_model(launched: list[int | None]) -> None:
+def test_a_second_call_and_a_restored_model(launched: list[int]) -> None:
     """Buffers that held another text before; then the model as it was."""
     plain = TINY["llama"]()
     model = accelerated(plain)

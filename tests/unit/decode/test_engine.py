@@ -173,8 +173,8 @@ class FailingStep(GreedyStep):
 
     fails = False
 
-    def run_greedy(self, length: int | None = None) -> None:
-        super().run_greedy(length)
+    def run_greedy(self) -> None:
+        super().run_greedy()
         if FailingStep.fails:
             raise KeyboardInterrupt
 

@@ -1,15 +1,15 @@
-"""A step behind graphs, where there are none (the CPU): which launches a length chooses, and that both compute the same."""
+"""A step behind a graph, where there is none (the CPU)."""
 
 from __future__ import annotations
 
 import torch
 
 from shapewright.decode.buffers import Buffers
-from shapewright.decode.dispatch import SHORT, Table
+from shapewright.decode.dispatch import Dispatch, Table, hardware_of
 from shapewright.decode.graphs import CapturedStep, make_step
 from shapewright.decode.layers import Decoder
 from shapewright.decode.step import Step
-from unit.decode.kernels.plain import drawn, error_of
+from unit.decode.kernels.plain import drawn
 from unit.decode.kernels.small import attention_of, decoder_of
 
 
@@ -26,49 +26,28 @@ def ready() -> tuple[Decoder, Buffers]:
     return decoder, buffers
 
 
-def test_few_slots_and_many_compute_the_same() -> None:
-    """Three greedy steps each: the same tokens, logits and cache; `run` leaves the state alone."""
-    results = []
-    for length in (6, SHORT, None):
-        decoder, buffers = ready()
-        step = make_step(decoder, buffers, Table())
-        step.run(length)
-        assert buffers.length.tolist() == [6]
-        for index in range(3):
-            step.run_greedy(None if length is None else length + index)
-        assert buffers.length.tolist() == [9]
-        assert buffers.positions.tolist() == [9, 7]
-        results.append((step.logits.clone(), buffers.cache.clone(), buffers.generated.clone()))
-    for logits, cache, generated in results[1:]:
-        assert error_of(logits, results[0][0]) < 1e-5
-        assert error_of(cache, results[0][1]) < 1e-5
-        assert torch.equal(generated, results[0][2])
-
-
-def test_the_length_chooses() -> None:
+def test_without_a_graph_it_is_the_step() -> None:
+    """Three greedy steps of each: the same tokens, logits and cache; `run` leaves the state alone."""
     decoder, buffers = ready()
-    asked: list[tuple[str, bool]] = []
-
-    class Recorded(Step):
-        def run(self, *, is_short: bool = False) -> None:
-            asked.append(("run", is_short))
-
-        def run_greedy(self, *, is_short: bool = False) -> None:
-            asked.append(("greedy", is_short))
-
-    step = make_step(decoder, buffers, Table())
-    step.step.__class__ = Recorded
-    for length in (0, SHORT - 1, SHORT, None):
-        step.run_greedy(length)
-        step.run(length)
-    assert [is_short for kind, is_short in asked if kind == "greedy"] == [True, True, False, False]
-    assert [is_short for kind, is_short in asked if kind == "run"] == [True, True, False, False]
+    captured = make_step(decoder, buffers, Table())
+    captured.run()
+    assert buffers.length.tolist() == [6]
+    _, others = ready()
+    plain = Step(decoder, others, Dispatch(hardware_of(decoder.device), Table()))
+    for _ in range(3):
+        captured.run_greedy()
+        plain.run_greedy()
+    assert buffers.length.tolist() == [9]
+    assert buffers.positions.tolist() == [9, 7]
+    for name in ("generated", "cache", "tokens"):
+        assert torch.equal(getattr(buffers, name), getattr(others, name))
+    assert torch.equal(captured.logits, plain.logits)
 
 
 def test_logits_are_one_tensor() -> None:
     decoder, buffers = ready()
     step = make_step(decoder, buffers, Table())
     logits = step.logits
-    step.run_greedy(6)
+    step.run_greedy()
     assert step.logits is logits
-    assert isinstance(step, CapturedStep) and not step.graphs
+    assert isinstance(step, CapturedStep) and step.graph is None

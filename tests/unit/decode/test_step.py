@@ -125,7 +125,7 @@ def test_a_step_holds_no_weights_of_its_own() -> None:
 
 
 def test_tiles_are_asked_for_by_product_and_batch() -> None:
-    """Every product of every layer, and the logits, by its epilogue and the rows of the batch; attention for few slots and for many."""
+    """Every product of every layer, attention and the logits, by its epilogue and the rows of the batch."""
     decoder, buffers = ready("llama")
     asked: list[tuple[str, int]] = []
 
@@ -134,32 +134,13 @@ def test_tiles_are_asked_for_by_product_and_batch() -> None:
             asked.append((product.epilogue, rows))
             return GEMV
 
-        def attention(self, attention: Attention, batch: int, *, is_short: bool) -> AttentionTile:
-            asked.append(("attention, short" if is_short else "attention", batch))
+        def attention(self, attention: Attention, batch: int) -> AttentionTile:
+            asked.append(("attention", batch))
             return self.attention_tile
 
     Step(decoder, buffers, Asking())
     products = {("qkv", 2), ("residual", 2), ("gated", 2), ("logits", 2)}
-    assert set(asked) == {*products, ("attention, short", 2), ("attention", 2)}
-
-
-def test_few_slots_and_many_have_launches_of_their_own() -> None:
-    """Scratch is large enough for whichever needs more, and the logits are the same."""
-    decoder, buffers = ready("llama")
-
-    class Two(Fixed):
-        def attention(self, attention: Attention, batch: int, *, is_short: bool) -> AttentionTile:
-            return AttentionTile(splits=1 if is_short else 8, block_s=8, on_matrix_units=not is_short)
-
-    expected = reference_step(decoder, copied(decoder, buffers), dtype=torch.float64)
-    step = Step(decoder, buffers, Two())
-    splits = []
-    for is_short in (True, False):
-        poisoned(step)
-        step.run(is_short=is_short)
-        splits.append(int(step.partial[1].isfinite().sum()) > 0)
-        assert error_of(step.logits, expected) < 1e-5
-    assert splits == [False, True]
+    assert set(asked) == {*products, ("attention", 2)}
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ class CountedStep:
 class GreedyStep(CountedStep):
     """One that chooses and moves on by itself, as the kernels' step does."""
 
-    def run_greedy(self, length: int | None = None) -> None:
+    def run_greedy(self) -> None:
         """One step, the likeliest token, and one slot further."""
         self.run()
         buffers = self.buffers

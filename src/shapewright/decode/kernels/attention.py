@@ -21,7 +21,7 @@ Reference: `tests/unit/decode/kernels/`, against float64. Source: Flash-Decoding
 import triton
 import triton.language as tl
 
-from shapewright.decode.kernels.common import let_next_start, prefetch, wait_for_previous
+from shapewright.decode.kernels.common import let_next_start, wait_for_previous
 
 
 @triton.jit
@@ -146,7 +146,7 @@ def attention_kernel(
     num_kv_heads, capacity, qkv_stride, q_stride, k_first, v_first, kv_stride, window, scale, eps, phi,
     GROUP: tl.constexpr, QUERIES: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr, ROTARY: tl.constexpr,
     HAS_NORM: tl.constexpr, HAS_WINDOW: tl.constexpr, SPLITS: tl.constexpr, BLOCK_S: tl.constexpr, STAGES: tl.constexpr,
-    UNIFIED: tl.constexpr, BOUND: tl.constexpr, OVERLAP: tl.constexpr, PREFETCH: tl.constexpr,
+    UNIFIED: tl.constexpr, BOUND: tl.constexpr, OVERLAP: tl.constexpr,
 ):  # fmt: skip
     head = tl.program_id(0)
     split = tl.program_id(1)
@@ -163,11 +163,6 @@ def attention_kernel(
     base = head.to(tl.int64) * capacity * HEAD_DIM
     keys = cache_keys + base
     values = cache_values + base
-    if PREFETCH:
-        if end > begin:
-            num_bytes = (end - begin) * (HEAD_DIM * cache_keys.dtype.element_ty.primitive_bitwidth // 8)
-            prefetch(keys + begin.to(tl.int64) * HEAD_DIM, num_bytes)
-            prefetch(values + begin.to(tl.int64) * HEAD_DIM, num_bytes)
     queries = tl.arange(0, QUERIES)
     is_query = queries < GROUP
     d = tl.arange(0, BLOCK_D)[None, :]

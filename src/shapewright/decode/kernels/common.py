@@ -11,8 +11,7 @@ state the length, starts, positions and older slots of the cache, because the st
 Waiting is transitive, because every program of every kernel waits. Elsewhere (`OVERLAP=False`: AMD, older NVIDIA, the interpreter) both
 are nothing.
 
-Source: CUDA C++ Programming Guide, "Programmatic Dependent Launch and Synchronization"; PTX ISA, `griddepcontrol`,
-`cp.async.bulk.prefetch.L2`.
+Source: CUDA C++ Programming Guide, "Programmatic Dependent Launch and Synchronization"; PTX ISA, `griddepcontrol`.
 """
 
 import triton
@@ -41,26 +40,6 @@ def let_next_start(OVERLAP: tl.constexpr):
     """The next kernel may start its programs wherever there is room beside this one's."""
     if OVERLAP:
         tl.extra.cuda.gdc_launch_dependents()  # pyright: ignore[reportAttributeAccessIssue]
-
-
-@triton.jit
-def prefetch(pointer, num_bytes):
-    """Asks for `num_bytes` (a multiple of 16) from `pointer` on (on 16 bytes) into L2; one thread of the program does."""
-    tl.inline_asm_elementwise(
-        """{
-        .reg .pred first;
-        .reg .u32 thread;
-        mov.u32 thread, %tid.x;
-        setp.eq.u32 first, thread, 0;
-        @first cp.async.bulk.prefetch.L2.global [$1], $2;
-        mov.u32 $0, 0;
-        }""",
-        "=r,l,r",
-        [pointer, num_bytes],
-        dtype=tl.int32,
-        is_pure=False,
-        pack=1,
-    )
 
 
 @triton.jit

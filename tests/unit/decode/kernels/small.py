@@ -27,7 +27,7 @@ class Fixed:
     def product(self, product: Product, rows: int) -> Tile:
         return self.tile
 
-    def attention(self, attention: Attention, batch: int, *, is_short: bool) -> AttentionTile:
+    def attention(self, attention: Attention, batch: int) -> AttentionTile:
         return self.attention_tile
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
-from shapewright.decode import step as step_module
 from shapewright.decode.layers import Norm
 from shapewright.decode.step import Step
 from shapewright.decode.tile import AttentionTile
@@ -54,7 +53,7 @@ def attended(given: Scene, tile: AttentionTile) -> Step:
     buffers.length.fill_(given.length)
     buffers.positions.copy_(given.length - buffers.starts)
     step.qkv.copy_(given.qkv)
-    call = step._attention(0, given.attention, is_short=False)
+    call = step._attention(0, given.attention)
     found = []
     for _ in range(2):
         step.attended.fill_(NAN)
@@ -202,18 +201,3 @@ def test_another_maximum_for_all(phi: float) -> None:
     """Scores about phi stay in range wherever phi lies."""
     step = check(scored(phi + torch.linspace(-3, 3, 19), 2, torch.float32), replace(UNIFIED, phi=phi), tolerance=3e-5)
     assert step.fallbacks.tolist() == [0]
-
-
-@pytest.mark.parametrize(
-    ("head_dim", "dtype", "prefetches"),
-    [(8, torch.float16, True), (10, torch.float16, False), (10, torch.float32, False), (12, torch.float32, True)],
-)
-def test_no_prefetch_from_amid_16_bytes(head_dim: int, dtype: torch.dtype, prefetches: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A range begins at any slot, and the instruction wants 16 bytes to begin at."""
-    options = []
-    monkeypatch.setattr(step_module, "launch", lambda kernel, grid, arguments, given: options.append(given))
-    given = scene(5, head_dim=head_dim, dtype=dtype)
-    step = step_of(decoder_of(given.attention), 1, 8, Fixed(attention_tile=replace(ONLINE, prefetch=True)))
-    step.overlaps = True
-    step._attention(0, given.attention, is_short=False)
-    assert options[-1]["PREFETCH"] == prefetches

@@ -58,8 +58,6 @@ def faults(target: str, row: dict[str, Any]) -> list[str]:
         found.append(f"matrix instructions {row['matrix']}")
     if (row["waits"] > 0) != (target == "cuda:90:32" and kernel != "embed_kernel"):
         found.append(f"{row['waits']} waits for the kernel before")
-    if (row["prefetches"] > 0) != options.get("PREFETCH", False):
-        found.append(f"{row['prefetches']} prefetches")
     if row["loads_16"] < least_wide_loads(row, int(target.split(":")[2])):
         found.append(f"{row['loads_16']} loads of 16 bytes")
     return found
@@ -120,12 +118,10 @@ def test_a_fault_is_found() -> None:
         "loads_16": 16,
         "matrix": [],
         "waits": 1,
-        "prefetches": 0,
     }
     assert faults("cuda:90:32", row) == []
     assert faults("cuda:90:32", row | {"loads_16": 15}) == ["15 loads of 16 bytes"]
     assert faults("cuda:80:32", row) == ["1 waits for the kernel before"]
     assert faults("hip:gfx942:64", row | {"waits": 0, "loads_16": 16, "shared_bytes": 65537}) == ["65537 bytes of shared memory"]
     assert faults("cuda:90:32", row | {"matrix": ["mma.sync"]}) == ["matrix instructions ['mma.sync']"]
-    assert faults("cuda:90:32", row | {"prefetches": 2}) == ["2 prefetches"]
     assert faults("cuda:90:32", {"error": "refused"}) == ["refused"]

@@ -19,7 +19,7 @@ def test_tokens(hidden_size: int, dtype: torch.dtype) -> None:
     step = step_of(decoder, 3, 4)
     step.buffers.tokens.copy_(torch.tensor([10, 0, 7]))
     step.residual.fill_(float("nan"))
-    step.calls[False][0]()
+    step.calls[0]()
     assert torch.equal(step.residual, decoder.embedding[[10, 0, 7]])
 
 
@@ -33,6 +33,6 @@ def test_learned_positions(offset: int, dtype: torch.dtype) -> None:
     step.buffers.tokens.copy_(torch.tensor([5, 5, 1]))
     step.buffers.positions.copy_(torch.tensor([0, 3, 8 - offset]))
     step.residual.fill_(float("nan"))
-    step.calls[False][0]()
+    step.calls[0]()
     expected = decoder.embedding[[5, 5, 1]].double() + table[[offset, 3 + offset, 8]].double()
     assert torch.equal(step.residual, expected.to(dtype))
