@@ -7,7 +7,7 @@ row, sums in fp32. Reference: `tests/unit/decode/kernels/`, against float64.
 import triton
 import triton.language as tl
 
-from shapewright.decode.kernels.common import let_next_start, wait_for_previous
+from shapewright.decode.kernels.common import let_next_start, mean_and_scale, wait_for_previous
 
 
 @triton.jit
@@ -19,12 +19,19 @@ def norm_kernel(
     let_next_start(OVERLAP)
     columns = tl.arange(0, BLOCK_K)
     is_in = columns < k
-    w = tl.load(weight + columns, mask=is_in, other=0.0).to(tl.float32)
+    w = tl.load(weight + columns, mask=is_in, other=0.0)
+    if HAS_BIAS:
+        b = tl.load(bias + columns, mask=is_in, other=0.0)
     wait_for_previous(OVERLAP)
     x = tl.load(x_pointer + row * k + columns, mask=is_in, other=0.0).to(tl.float32)
-    if NORM == 2:
-        x = tl.where(is_in, x - tl.sum(x, 0) / k, 0.0)
-    y = x * tl.rsqrt(tl.sum(x * x, 0) / k + eps) * w
+    if NORM == 2 and x_pointer.dtype.element_ty != tl.float32:
+        mean, scale = mean_and_scale(x, x * x, k, eps)
+        x -= mean
+    else:
+        if NORM == 2:
+            x = tl.where(is_in, x - tl.sum(x, 0) / k, 0.0)
+        scale = tl.rsqrt(tl.sum(x * x, 0) / k + eps)
+    y = x * scale * w.to(tl.float32)
     if HAS_BIAS:
-        y += tl.load(bias + columns, mask=is_in, other=0.0).to(tl.float32)
+        y += b.to(tl.float32)
     tl.store(out_pointer + row * k + columns, y.to(out_pointer.dtype.element_ty), mask=is_in)
