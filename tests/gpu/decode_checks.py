@@ -203,12 +203,13 @@ def small_llama(dtype: torch.dtype, kv_heads: int) -> Decoder:
 
 
 def filled(decoder: Decoder, batch: int, length: int) -> Buffers:
-    """A cache of `length` random slots; rows begin at 0, 3, 6, …, and what they do not see is NaN."""
+    """A cache of `length` random slots; rows begin at 0, 3, 6, … as long as they see a slot, and what they do not see is NaN."""
     buffers = Buffers(decoder, batch, length + 64)
     buffers.cache.normal_(generator=torch.Generator("cuda").manual_seed(5))
-    buffers.starts.copy_(3 * torch.arange(batch))
-    for row in range(batch):
-        buffers.cache[:, :, row, :, : 3 * row] = float("nan")
+    starts = (3 * torch.arange(batch)).clamp(max=length - 1)
+    buffers.starts.copy_(starts)
+    for row, start in enumerate(starts.tolist()):
+        buffers.cache[:, :, row, :, :start] = float("nan")
     buffers.cache[..., length:, :] = float("nan")
     buffers.length.fill_(length)
     buffers.first.fill_(length)

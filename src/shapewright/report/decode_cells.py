@@ -4,8 +4,8 @@
         for cell in answer.cells:
             cell.tokens_per_s("ours-loop"), cell.gain("hf"), cell.share_of_limit("ours-loop"), cell.predicted
 
-Tokens a second are of the whole batch; a gain is a ratio of them. The limit of a cell is what its own bare read of the same bytes allows.
-What was not measured is None. Nothing here needs torch.
+Tokens a second are of the whole batch; a gain is a ratio of them, of rows that ran in the same turns where there are such. The limit of a
+cell is what its own bare read of the same bytes allows. What was not measured is None. Nothing here needs torch.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ class Cell:
     rows: Mapping[str, Row]
     """By engine, failed ones too."""
     predicted: Predicted | None = None
+    earlier: tuple[Row, ...] = ()
+    """Rows of other runs, which those in `rows` took the place of."""
 
     def row(self, engine: str) -> Row | None:
         """The engine's row, if it was measured."""
@@ -66,9 +68,19 @@ class Cell:
 
     def gain(self, over: str, engine: str | None = None) -> float | None:
         """Tokens a second of `engine` (None: the faster of ours) over those of `over`."""
-        name = engine or self.ours
-        above, below = (None if each is None else self.tokens_per_s(each) for each in (name, over))
-        return None if above is None or below is None else above / below
+        below = self.row(over)
+        rates = [self._beside(name, below) for name in ((engine,) if engine else OURS)]
+        above = max((rate for rate in rates if rate is not None), default=None)
+        return None if above is None or below is None or not below.tokens_per_s else above / below.tokens_per_s
+
+    def _beside(self, engine: str, other: Row | None) -> float | None:
+        """Tokens a second of an engine in the run that `other` is of; of the last run where it was not in that one."""
+        if other is not None:
+            for row in (*self.rows.values(), *reversed(self.earlier)):
+                is_beside = row.together == other.together and row.commit == other.commit
+                if is_beside and row.engine == engine and row.status == "ok" and row.tokens_per_s:
+                    return row.tokens_per_s
+        return self.tokens_per_s(engine)
 
     def least_gain(self, over: str) -> float | None:
         """`gain` over the fastest repeat of `over`: what a busy host cannot make larger."""
@@ -126,25 +138,31 @@ def latest(rows: Iterable[Row]) -> list[Row]:
 
 def answers(rows: Iterable[Row], *, is_predicted: bool = True) -> list[Answer]:
     """One for each model, number format, GPU and protocol, in the order of the rows."""
+    every = list(rows)
+    shown = latest(every)
+    is_shown = {id(row) for row in shown}
+    earlier = [row for row in every if id(row) not in is_shown]
     groups: dict[tuple[str, str, str, int, int], list[Row]] = {}
-    for row in latest(rows):
+    for row in shown:
         groups.setdefault((row.model, row.dtype, row.gpu, row.new_tokens, row.warmup_tokens), []).append(row)
     return [
         Answer(
             model=model, dtype=dtype, gpu=gpu, new_tokens=new_tokens, warmup_tokens=warmup_tokens,
-            cells=_cells(own, catalogued(gpu) if is_predicted else None),
+            cells=_cells(own, earlier, catalogued(gpu) if is_predicted else None),
         )
         for (model, dtype, gpu, new_tokens, warmup_tokens), own in groups.items()
     ]  # fmt: skip
 
 
-def _cells(rows: Sequence[Row], gpu: Gpu | None) -> tuple[Cell, ...]:
+def _cells(rows: Sequence[Row], earlier: Sequence[Row], gpu: Gpu | None) -> tuple[Cell, ...]:
     sizes = sorted({(row.batch, row.context) for row in rows})
     found = []
     for batch, context in sizes:
         own = {row.engine: row for row in rows if (row.batch, row.context) == (batch, context)}
         predicted = None if gpu is None else predict(next(iter(own.values())), gpu)
-        found.append(Cell(batch=batch, context=context, rows=own, predicted=predicted))
+        keys = {(*row.key, row.gpu) for row in own.values()}
+        replaced = tuple(row for row in earlier if (*row.key, row.gpu) in keys)
+        found.append(Cell(batch=batch, context=context, rows=own, predicted=predicted, earlier=replaced))
     return tuple(found)
 
 

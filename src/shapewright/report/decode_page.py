@@ -64,6 +64,12 @@ def readme_lines(answers: Sequence[Answer], image: str | None) -> str:
     return "\n".join([*picture, headline(shown)])
 
 
+def _of_cells(count: int, measured: int) -> str:
+    if count < measured:
+        return f"{count} of {measured} cells"
+    return "the one cell measured" if measured == 1 else f"all {measured} cells measured"
+
+
 def _over(gains: Sequence[float]) -> str:
     least, most = times(min(gains)), times(max(gains))
     return f"{least} times" if least == most else f"{least} to {most} times"
@@ -76,9 +82,7 @@ def _against(answer: Answer) -> str:
         gains = [gain for cell in answer.cells if (gain := cell.gain(name)) is not None]
         if gains:
             faster = sum(gain > 1 for gain in gains)
-            said.append(
-                f"faster than {name} in {'every cell' if faster == len(gains) else f'{faster} of {len(gains)} cells'} ({_over(gains)})"
-            )
+            said.append(f"faster than {name} in {_of_cells(faster, len(gains))} ({_over(gains)})")
     return f"{'; '.join(said).capitalize()}." if said else ""
 
 

@@ -45,6 +45,23 @@ def test_a_good_row_outlives_a_failed_one_and_an_earlier_one_does_not_outlive_a_
     assert latest([failed(LLAMA, "hf"), slow]) == [slow]
 
 
+def test_a_gain_is_of_one_run_where_both_are_in_it() -> None:
+    """Hosts and cards differ: the loop of a later run does not stand over the compiled cache of an earlier one."""
+    compiled = [
+        replace(row(LLAMA, name, step_s=step_s), together=("hf-static-compile", "ours-loop"))
+        for name, step_s in (("hf-static-compile", 0.006), ("ours-loop", 0.003))
+    ]
+    later = [
+        replace(row(LLAMA, name, step_s=step_s), together=("hf", "ours-loop")) for name, step_s in (("hf", 0.02), ("ours-loop", 0.002))
+    ]
+    (cell,) = answers([*compiled, *later], is_predicted=False)[0].cells
+    assert cell.tokens_per_s("ours-loop") == pytest.approx(500)
+    assert cell.gain("hf-static-compile") == pytest.approx(2)
+    assert cell.gain("hf") == pytest.approx(10)
+    (cell,) = answers([compiled[0], *later], is_predicted=False)[0].cells
+    assert cell.gain("hf-static-compile") == pytest.approx(3)
+
+
 def test_models_number_formats_gpus_and_protocols_stand_apart() -> None:
     first = row(LLAMA, "hf")
     others = [
