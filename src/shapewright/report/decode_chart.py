@@ -48,7 +48,7 @@ def _panel(answer: Answer) -> Any:
     axis = alt.Axis(labelAngle=0, labelExpr="split(datum.label, '|')", labelFontSize=10)
     x = alt.X("place:N", sort=order, title="tokens of context; batch", axis=axis, scale=alt.Scale(paddingInner=0.14, paddingOuter=0.1))
     colour = alt.Color("kind:N", title=None, scale=alt.Scale(domain=list(COLOURS), range=list(COLOURS.values())))
-    colour = colour.legend(orient="top", symbolType="square", symbolOpacity=1)
+    colour = colour.legend(orient="top", symbolType="square", symbolOpacity=1, columnPadding=24)
     left = alt.Y("gain:Q", title="times Hugging Face's generate", scale=_roomy(max(each["gain"] for each in bars)))
     pair = {"x": x, "y": left, "xOffset": alt.XOffset("kind:N", sort=[GENERATE, LOOP])}
     tip = ["kind:N", "batch:Q", "context:Q", "gain:Q", "rate:Q"]
