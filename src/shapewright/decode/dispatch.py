@@ -35,6 +35,8 @@ SCHEMA_VERSION = 1
 SINGLE_DIMENSIONS = 1024
 GROUP_PROGRAMS = 4
 MAX_SPLITS, MAX_GROUP_SPLITS = 64, 32
+# Dimensions of all splits of a head, which its last program merges in the registers of one warp.
+MERGED_DIMENSIONS = 4096
 MATRIX_UNIT = 16
 # Rows that the GEMV holds sums of, and columns that a warp of the direct kernel takes at a time.
 GEMV_ROWS = 4
@@ -200,7 +202,8 @@ class Dispatch:
         if attention.num_attention_heads != attention.num_key_value_heads or is_wide:
             splits = min(MAX_GROUP_SPLITS, self._splits(GROUP_PROGRAMS, heads))
             return AttentionTile(splits=splits, block_s=16 if is_wide else 32, stages=stages, warps=2)
-        splits = min(MAX_SPLITS, self._splits(SINGLE_DIMENSIONS // block_d(attention.head_dim), heads))
+        width = block_d(attention.head_dim)
+        splits = min(MAX_SPLITS, MERGED_DIMENSIONS // width, self._splits(SINGLE_DIMENSIONS // width, heads))
         # With few heads the products around are matrix-vector kernels, which hold their first tiles before they wait: smaller tiles here
         # leave them room.
         block_s, stages = (8, stages) if splits >= 32 else (16, 2 if splits == 16 else stages)

@@ -214,6 +214,11 @@ def test_attention_has_more_programs_of_narrower_heads() -> None:
     assert splits == [32, 16, 8, 8]
 
 
+def test_one_warp_merges_no_more_than_it_can_hold() -> None:
+    splits = [Dispatch(H200, Table()).attention(attention_of(heads=8, kv_heads=8, head_dim=size), 1).splits for size in (32, 64, 80, 128)]
+    assert splits == [64, 64, 32, 32]
+
+
 @pytest.mark.parametrize(("kv_heads", "head_dim", "on_matrix_units"), [(8, 128, False), (2, 128, True), (8, 256, True)])
 def test_a_query_alone_goes_without_matrix_units(kv_heads: int, head_dim: int, on_matrix_units: bool) -> None:
     attention = attention_of(heads=8, kv_heads=kv_heads, head_dim=head_dim)
