@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ..decode.bench import GRIDS
-from .decode_cells import BASE, OURS, Answer, Cell
+from .decode_cells import BASE, LIMIT, OURS, Answer, Cell
 
 GPU, DTYPE = "h200", "bf16"
 LLAMA, OPT = "llama-2-7b", "opt-6.7b"
@@ -34,7 +34,10 @@ MOST_WARMUP_S, MOST_MEMORY = 20.0, 1.03
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
-    """One thing to reach. `wanted`: how much in a cell of a model, None where nothing is; `value`: what a measured cell has."""
+    """One thing to reach. `wanted`: how much in a cell of a model, None where nothing is; `value`: what a measured cell has.
+
+    `rate`: the tokens a second that so much comes to in a cell, where it comes to any.
+    """
 
     name: str
     words: str
@@ -43,6 +46,7 @@ class Goal:
     form: Callable[[float], str]
     is_at_most: bool = False
     is_strict: bool = False
+    rate: Callable[[Cell, float], float | None] | None = None
 
     def asked(self, wanted: float) -> str:
         """The bound in words: "at least 300"."""
@@ -60,6 +64,8 @@ class Outcome:
     context: int
     wanted: float
     value: float | None
+    share_asked: float | None = None
+    """Of the cell's limit; None where the goal is no rate, or there is no limit."""
 
     @property
     def is_reached(self) -> bool | None:
@@ -102,6 +108,15 @@ def _where(*engines: str) -> Callable[[str, Cell], float | None]:
     return lambda _, cell: 1.0 if cell.ours and all(cell.row(name) for name in engines) else None
 
 
+def _scaled(wanted: float, rate: float | None) -> float | None:
+    return None if rate is None else wanted * rate
+
+
+def _share_asked(goal: Goal, cell: Cell, wanted: float) -> float | None:
+    rate, limit = None if goal.rate is None else goal.rate(cell, wanted), cell.tokens_per_s(LIMIT)
+    return rate / limit if rate and limit else None
+
+
 def _most(values: Iterable[float | None]) -> float | None:
     return max((value for value in values if value is not None), default=None)
 
@@ -113,7 +128,7 @@ def _warmup_s(cell: Cell) -> float | None:
 GOALS = (
     Goal(
         name="own loop, tokens/s", words="batch 1: tokens/s of the loop at 128, 1k, 2k, 4k of context",
-        wanted=_loop_rate, value=lambda cell: cell.tokens_per_s("ours-loop"), form=_number,
+        wanted=_loop_rate, value=lambda cell: cell.tokens_per_s("ours-loop"), form=_number, rate=lambda _, wanted: wanted,
     ),
     Goal(
         name="generate / loop", words="batch 1: `generate` keeps 94 % of the loop's rate",
@@ -123,11 +138,11 @@ GOALS = (
     Goal(
         name="loop / limit", words="the loop's share of the limit: 80 % at batch 2 to 8, 65 % at 16 and 32",
         wanted=lambda _, cell: LIMIT_SHARES.get((cell.batch, cell.context)), value=lambda cell: cell.share_of_limit("ours-loop"),
-        form=_share,
+        form=_share, rate=lambda cell, wanted: _scaled(wanted, cell.tokens_per_s(LIMIT)),
     ),
     Goal(
         name="over hf", words="gain over Hugging Face's `generate` in the cells of S4", wanted=_gain,
-        value=lambda cell: cell.gain(BASE), form=_times,
+        value=lambda cell: cell.gain(BASE), form=_times, rate=lambda cell, wanted: _scaled(wanted, cell.tokens_per_s(BASE)),
     ),
     Goal(
         name="over static + compile", words="faster than the static cache with torch.compile", wanted=_where("hf-static-compile"),
@@ -166,7 +181,10 @@ def _outcomes(model: str, cells: Iterable[Cell]) -> Iterator[Outcome]:
         for cell in cells:
             wanted = goal.wanted(model, cell)
             if wanted is not None:
-                yield Outcome(goal=goal, model=model, batch=cell.batch, context=cell.context, wanted=wanted, value=goal.value(cell))
+                asked = _share_asked(goal, cell, wanted)
+                yield Outcome(
+                    goal=goal, model=model, batch=cell.batch, context=cell.context, wanted=wanted, value=goal.value(cell), share_asked=asked
+                )  # fmt: skip
 
 
 def _sizes(answer: Answer) -> list[tuple[int, int]]:

@@ -13,7 +13,7 @@ from ..errors import InputError
 from .accuracy_page import markdown_table
 from .decode_cells import BASE, LIMIT, OURS, Answer, Cell
 from .decode_goals import GOALS, Outcome, outcomes
-from .decode_prose import HOW_IT_WORKS, HOW_MEASURED, INTRODUCTION, ONE_LINE, PREDICTED, PYTHIA, RUNS_PLAIN
+from .decode_prose import HOW_IT_WORKS, HOW_MEASURED, INTRODUCTION, MISSED, ONE_LINE, PREDICTED, PYTHIA, RUNS_PLAIN
 from .decode_text import SHORT, deviation, rate, share, times, tokens
 from .units import num_bytes, seconds
 
@@ -96,7 +96,22 @@ def _goals(answers: Sequence[Answer]) -> list[str]:
             f"{answer.model}, by batch and context; asked for is what stands in brackets or in the head of the column.\n",
             _goal_cells(told),
         ]
-    return parts
+    return [*parts, *_missed(found)]
+
+
+def _missed(found: Sequence[tuple[Answer, Sequence[Outcome]]]) -> list[str]:
+    """What each missed goal asks of the limit, and how much of it the faster of ours has."""
+    rows = []
+    for answer, told in found:
+        for each in told:
+            cell = answer.cell(each.batch, each.context)
+            if each.is_reached is False and each.share_asked is not None and cell is not None and cell.ours is not None:
+                sizes = (str(each.batch), str(each.context))
+                rows.append((answer.model, *sizes, each.goal.name, share(cell.share_of_limit(cell.ours)), share(each.share_asked)))
+    if not rows:
+        return []
+    table = markdown_table(("model", "batch", "context", "missed", "reached, of the limit", "asked for, of the limit"), rows, "<>><>>")
+    return [MISSED, table]
 
 
 def goals_sentence(told: Sequence[Outcome]) -> str:

@@ -84,6 +84,16 @@ def test_a_missed_goal_stands_out_in_cell_and_sum() -> None:
     assert "**250 (at least 300) missed**" in text and "| 1 | 0 | llama-2-7b 1 x 128 |" in text
 
 
+def test_a_missed_goal_says_what_it_asks_of_the_limit() -> None:
+    """A rate and a gain as shares of the read; what is no rate is left out, and so is the table where nothing is missed."""
+    rows = [row(LLAMA, "hf"), row(LLAMA, "ours-loop", step_s=0.004, warmup_s=30.0), row(LLAMA, "read", step_s=0.0025)]
+    text = page([replace(each, speed_of_light=None) for each in rows])
+    assert "| llama-2-7b | 1 | 128 | own loop, tokens/s | 62.5 % | 75.0 % |" in text
+    assert "| llama-2-7b | 1 | 128 | over hf | 62.5 % | 75.0 % |" in text
+    assert "| llama-2-7b | 1 | 128 | warm-up |" not in text
+    assert "asked for, of the limit" not in page(grid(LLAMA, ((1, 128),)))
+
+
 def test_the_first_lines_follow_the_rows() -> None:
     rows = grid(LLAMA, ((1, 128), (8, 1024)))
     text = headline(answers(rows))
