@@ -121,7 +121,7 @@ def test_an_interruption_says_what_is_kept_and_how_to_go_on(cli, folder: Path, t
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("gemm", "8", "x", "8"), "N is 'x'; expected a whole number, or several such as 10922,10923"),
+        (("gemm", "8", "x", "8"), "N is 'x'; expected a number such as 8, or several such as 8,16"),
         (("gemm", "8", "0", "8"), "n is 0; expected a whole number from 1"),
         (("gemm", "8", "8", "8", "--dtype", "bf61"), "unknown dtype 'bf61'"),
         (("gemm", "8", "8", "8", "--layout", "TN", "--call", "linear"), "layout is TN; linear stores its weight n x k"),

@@ -82,7 +82,7 @@ def test_a_tiny_model_is_measured_on_the_cpu(cli, tmp_path: Path) -> None:
         ("--rows RUN --force", "--force is given without --chart"),
         ("--rows RUN -o x.pdf", "unknown form .pdf; known: .svg, .png"),
         ("--rows /nope.jsonl", "/nope.jsonl: no such file"),
-        ("llama-2-7b --batch one", "--batch is 'one'; expected a whole number"),
+        ("llama-2-7b --batch one", "--batch is 'one'; expected a number"),
         ("llama-2-7b --grid s5", "unknown grid 's5'"),
         ("llama-2-7b --grid s4 --context 5", "--grid names batches and contexts itself"),
         ("llama-2-7b --engines our-loop", "unknown engine 'our-loop'; did you mean ours-loop"),

@@ -188,9 +188,7 @@ def sizes(text: str, name: str) -> list[int]:
     found = []
     for part in words(text, name):
         if not re.fullmatch(r"[0-9]{1,12}", part):
-            raise InputError(
-                f"{name} is {shown(text)}", hint="expected a whole number, or several such as 10922,10923, of 12 digits at most"
-            )
+            raise InputError(f"{name} is {shown(text)}", hint="expected a number such as 8, or several such as 8,16, of 12 digits at most")
         found.append(int(part))
     return found
 

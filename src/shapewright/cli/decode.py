@@ -133,9 +133,12 @@ def _measured(plan: Plan) -> Found:
     def told(rows: Sequence[Row | Check]) -> None:
         print(cell_text(rows), file=sys.stderr, flush=True)
 
+    def begun(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
     again = f"the same command with --out {shlex.quote(str(plan.out))} goes on"
     try:
-        summary = run(plan, on_rows=told)
+        summary = run(plan, on_rows=told, tell=begun)
     except KeyboardInterrupt:
         print_notes([f"stopped: the cells that were measured are kept; {again}"])
         raise
@@ -160,7 +163,7 @@ def _found(plan: Plan, summary: Summary) -> Found:
     """What the file now holds of the plan."""
     rows: list[Row] = []
     checks: list[Check] = []
-    if summary.rows or summary.num_skipped:
+    if summary.has_any:
         cells = {(cell.batch, cell.context, cell.new_tokens, cell.warmup_tokens) for cell in plan.cells}
         rows = [
             row for row in read_rows(plan.out)
@@ -168,7 +171,7 @@ def _found(plan: Plan, summary: Summary) -> Found:
             and (row.batch, row.context, row.new_tokens, row.warmup_tokens) in cells
         ]  # fmt: skip
         checks = [each for each in read_checks(plan.out) if each.model in plan.models and each.dtype == plan.dtype]
-    is_good = summary.fault is None and (any(row.status == "ok" for row in rows) or not rows)
+    is_good = summary.fault is None and any(row.status == "ok" for row in rows)
     code = 0 if is_good else FAULTED
     return Found(rows=rows, checks=checks, runs=[str(plan.out)], is_complete=summary.is_complete, exit_code=code)
 

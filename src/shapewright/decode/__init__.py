@@ -22,6 +22,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ..errors import MissingError
+
 if TYPE_CHECKING:
     from .hooks import DecodeWarning, accelerate, restore, why_not
     from .loop import decode
@@ -41,7 +43,12 @@ __all__ = ["DecodeWarning", "accelerate", "decode", "restore", "why_not"]
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    try:
+        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "transformers", "triton"):
+            raise
+        raise MissingError(f"{__name__}.{name} needs {error.name}", hint="pip install 'shapewright[decode]'") from None
     globals()[name] = value
     return value
 

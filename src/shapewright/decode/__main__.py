@@ -3,7 +3,8 @@
     python -m shapewright.decode llama-2-7b opt-6.7b --grid s4 --versus hf,hf-static-compile --out run.jsonl --time-limit 540
 
 Prints a line for each cell and a table at the end. Exit codes: 0 all is measured (failed rows are rows too) or the time limit came, 1 the
-GPU faulted, 2 bad input or a full disk, 3 no torch, transformers or GPU, 130 Ctrl-C. The same command goes on where a stopped one was.
+GPU faulted or the time limit came before any row, 2 bad input or a full disk, 3 no torch, transformers or GPU, 130 Ctrl-C. The same command
+goes on where a stopped one was.
 """
 
 from __future__ import annotations
@@ -57,12 +58,13 @@ def plan_of(arguments: Sequence[str]) -> Plan:
 
 
 def _measured(plan: Plan, again: str) -> int:
-    summary = run(plan, on_rows=lambda rows: print(cell_text(rows), flush=True))
+    begun = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
+    summary = run(plan, on_rows=lambda rows: print(cell_text(rows), flush=True), tell=begun)
     if summary.repaired:
         print(f"{plan.out}: {summary.repaired}", file=sys.stderr)
     if summary.num_skipped:
         print(f"{summary.num_skipped} rows were there already")
-    if summary.rows or summary.num_skipped:
+    if summary.has_any:
         wanted = {(cell.batch, cell.context) for cell in plan.cells}
         rows = [row for row in read_rows(plan.out) if row.model in plan.models and (row.batch, row.context) in wanted]
         print(f"\n{table_text(rows)}")
@@ -72,7 +74,7 @@ def _measured(plan: Plan, again: str) -> int:
     if not summary.is_complete:
         print(f"the time limit came; {again}", file=sys.stderr)
     print(f"rows: {plan.out}")
-    return 0
+    return 0 if summary.has_any else FAULTED
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -42,6 +42,7 @@ GRIDS = {
 DTYPES = ("bf16", "fp16", "fp32")
 MAX_BATCH, MAX_TOKENS, MAX_REPEATS = 1024, 2**20, 1000
 OnRows = Callable[[Sequence[Row | Check]], None]
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +75,11 @@ class Summary:
     """False where the time limit came, or the GPU faulted, first."""
     fault: str | None = None
     repaired: str | None = None
+
+    @property
+    def has_any(self) -> bool:
+        """Whether there is a row to show, of this run or an earlier one."""
+        return bool(self.rows or self.num_skipped)
 
 
 def cells_of(
@@ -118,6 +124,7 @@ class _Bench:
     file: Run
     device: Device
     on_rows: OnRows
+    tell: Tell
     end_s: float
     done: set[tuple[str, ...]]
     recipes: Mapping[str, Recipe]
@@ -135,6 +142,7 @@ class _Bench:
         cells = [cell for cell in self.plan.cells if self.left(model, cell)]
         if not cells or self._is_over():
             return not cells
+        self.tell(f"{model}: building it ({self.plan.dtype}, random weights)")
         try:
             built = build_model(
                 self.recipes[model],
@@ -152,6 +160,7 @@ class _Bench:
             if number and self._is_over():
                 return False
             begun_s = monotonic()
+            self.tell(f"{model}: cell {number + 1} of {len(cells)}, {cell.batch} x {cell.context}")
             self._measure_cell(built, cell, is_first=number == 0)
             self.longest_s = max(self.longest_s, monotonic() - begun_s)
         return True
@@ -205,14 +214,14 @@ class _Bench:
         }
 
 
-def run(plan: Plan, *, on_rows: OnRows = lambda rows: None) -> Summary:
-    """Measure what is left of `plan`; `on_rows` gets the checks and rows of each cell once they are on the disk."""
+def run(plan: Plan, *, on_rows: OnRows = lambda rows: None, tell: Tell = lambda line: None) -> Summary:
+    """Measure what is left of `plan`; `on_rows` gets the checks and rows of each cell once they are on the disk, `tell` what is begun."""
     end_s = monotonic() + plan.time_limit_s if plan.time_limit_s else float("inf")
     recipes = _recipes(plan)
     device = open_device(plan.device)
     with Run.open(plan.out) as file:
         done = _done(plan, device)
-        bench = _Bench(plan=plan, file=file, device=device, on_rows=on_rows, end_s=end_s, done=done, recipes=recipes)
+        bench = _Bench(plan=plan, file=file, device=device, on_rows=on_rows, tell=tell, end_s=end_s, done=done, recipes=recipes)
         num_left = sum(len(bench.left(model, cell)) for model in plan.models for cell in plan.cells)
         if num_left:
             file.start(environment(device), {"repeats": plan.repeats, "order": "in turn, every other repeat backwards"})
@@ -251,8 +260,8 @@ def _check_size(flag: str, value: int, most: int) -> None:
 
 
 def _done(plan: Plan, device: Device) -> set[tuple[str, ...]]:
-    """Keys of the rows that the file has of this GPU."""
+    """Keys of the rows that the file has of this GPU, of as many repeats as are asked for."""
     if not plan.out.stat().st_size:
         return set()
     rows = [row for row in rows_of(read_run(plan.out)) if row.gpu == device.gpu]
-    return {row.key for row in rows if row.status == "ok" or not plan.retry_failed}
+    return {row.key for row in rows if (len(row.repeats_s or ()) >= plan.repeats if row.status == "ok" else not plan.retry_failed)}

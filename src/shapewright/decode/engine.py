@@ -233,7 +233,9 @@ def kernel_steps(decoder: Decoder) -> MakeStep:
     """Steps of the kernels; `Unsupported` where there is nothing to run them."""
     is_interpreted = os.environ.get("TRITON_INTERPRET") == "1"
     if decoder.device.type != "cuda" and not is_interpreted:
-        raise Unsupported(f"its weights are on the {decoder.device.type.upper()}, and the kernels need a GPU")
+        raise Unsupported(
+            f"its weights are on the {decoder.device.type.upper()}, and the kernels need a GPU (model.to('cuda'), where there is one)"
+        )
     try:
         import triton  # noqa: F401
     except ImportError:

@@ -4,7 +4,8 @@
 out such a cache where a `DynamicCache` would be. `generate` passes a loop without waits for greedy decoding and sampling. What cannot be
 accelerated runs as if there were no hooks, with one `DecodeWarning` a model and reason.
 
-The hooks hold the model weakly, and come along when it is copied or pickled: the copy is accelerated by an engine of its own.
+The hooks hold the model weakly, so that it goes with its last name: of `accelerate(model).generate(...)` on a model without one nothing is
+left to run. They come along when it is copied or pickled: the copy is accelerated by an engine of its own.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class Acceleration:
         """The model; it is gone only where somebody kept a hook of it."""
         model = self._model()
         if model is None:
-            raise ReferenceError("the accelerated model that this method belongs to is gone")
+            raise ReferenceError("the accelerated model that this method belongs to is gone; keep it in a variable as long as it runs")
         return model
 
     def original(self, name: str) -> Callable[..., Any]:
@@ -86,12 +87,12 @@ class Acceleration:
             return "its forward was replaced before"
         return self.engine.check(self.model)
 
-    def warn(self, what: str, reason: str) -> None:
+    def warn(self, what: str, reason: str, *, stacklevel: int = 3) -> None:
         """Once a reason, whatever its numbers."""
         kind = re.sub(r"\d+", "", reason)
         if kind not in self.warned:
             self.warned.add(kind)
-            warnings.warn(f"shapewright.decode: {what} runs plain: {reason}", DecodeWarning, stacklevel=3)
+            warnings.warn(f"shapewright.decode: {what} runs plain: {reason}", DecodeWarning, stacklevel=stacklevel)
 
     @contextmanager
     def off(self) -> Iterator[None]:
@@ -281,6 +282,8 @@ def accelerate(model: PreTrainedModel, *, make_step: MakeStep | None = None) -> 
 
 def restore(model: PreTrainedModel) -> PreTrainedModel:
     """Take the hooks off, and let go of buffers and graphs. A model without hooks is returned as it is."""
+    if not isinstance(model, PreTrainedModel):
+        return model
     for name in HOOKS:
         hook = vars(model).get(name)
         if isinstance(hook, Hook):
@@ -299,7 +302,8 @@ def why_not(model: PreTrainedModel) -> str | None:
 
 def acceleration_of(model: PreTrainedModel) -> Acceleration | None:
     """What the hooks on `model` share; None if it has none."""
-    return next((vars(model)[name].acceleration for name in HOOKS if is_hook(vars(model).get(name))), None)
+    own = vars(model) if isinstance(model, PreTrainedModel) else {}
+    return next((own[name].acceleration for name in HOOKS if is_hook(own.get(name))), None)
 
 
 def new_acceleration(model: PreTrainedModel, make_step: MakeStep | None = None) -> Acceleration:

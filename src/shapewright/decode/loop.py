@@ -7,7 +7,6 @@ beyond its end, and is cut there. Shapes: ids `[batch, length]`, logits `[batch,
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import torch
@@ -17,8 +16,8 @@ from transformers import LogitsProcessorList, PreTrainedModel, TemperatureLogits
 from shapewright.decode.cache import PooledCache
 from shapewright.decode.engine import MAX_BATCH, Engine, Run, read_starts
 from shapewright.decode.flags import Flag
-from shapewright.decode.hooks import Acceleration, DecodeWarning, acceleration_of, new_acceleration, why_no_hooks, why_not_now, why_not_past
-from shapewright.errors import InputError
+from shapewright.decode.hooks import Acceleration, acceleration_of, new_acceleration, why_no_hooks, why_not_now, why_not_past
+from shapewright.errors import InputError, shown
 
 LOOK_EVERY = 16
 
@@ -43,25 +42,34 @@ def decode(
     A row that has ended is filled up with `pad_token_id` (the first `eos_token_id` unless told). Prompts are padded on the left, as
     `attention_mask` says. `seed` draws from a generator of its own, so that a call repeats; without it the global one is used. Nothing of
     the model's `generation_config` counts. An accelerated model keeps buffers and graphs between calls. What steps cannot do, and a model
-    with a forward or hooks of somebody's own, is left to `generate`, with a `DecodeWarning`. `InputError` for shapes that do not fit.
+    with a forward or hooks of somebody's own, is left to `generate`, with a `DecodeWarning`. `InputError` for what is no model that
+    generates, for what are no ids, and for shapes that do not fit.
     """
-    check_call(input_ids, attention_mask, max_new_tokens)
+    check_call(model, input_ids, attention_mask, max_new_tokens)
     acceleration = acceleration_of(model) or new_acceleration(model)
-    ends = [eos_token_id] if isinstance(eos_token_id, int) else eos_token_id
+    ends = [eos_token_id] if isinstance(eos_token_id, int) else eos_token_id or None
     pad = pad_token_id if pad_token_id is not None or not ends else ends[0]
     chooser = Chooser(model, (temperature, top_k, top_p) if do_sample else None, seed)
     mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
     reason = why_not_decode(acceleration, model, mask, max_new_tokens)
     if reason is not None:
-        warnings.warn(f"shapewright.decode: this call runs plain: {reason}", DecodeWarning, stacklevel=3)
+        # Two frames further up: this function has a decorator.
+        acceleration.warn("decode", reason, stacklevel=4)
         return _plain(model, input_ids, mask, max_new_tokens, (chooser, ends, pad))
     run, logits = _prefilled(acceleration.engine, model, input_ids, mask, max_new_tokens)
     new = _steps(run, chooser, logits, max_new_tokens, ends or [])
     return torch.cat((input_ids, ended(new, ends or [], pad)), -1)
 
 
-def check_call(ids: Tensor, mask: Tensor | None, new: int) -> None:
-    """`InputError` unless there is a prompt, a mask of its shape, and something to add."""
+def check_call(model: object, ids: object, mask: Tensor | None, new: int) -> None:
+    """`InputError` unless there is a model that generates, a prompt, a mask of its shape, and something to add."""
+    if not isinstance(model, PreTrainedModel) or not hasattr(model, "generate"):
+        raise InputError(
+            f"a {type(model).__name__} does not generate", where="decode", hint="pass a model of transformers with a language head"
+        )
+    if not isinstance(ids, Tensor) or ids.is_floating_point():
+        what = f"of {ids.dtype}" if isinstance(ids, Tensor) else f"a {type(ids).__name__}"
+        raise InputError(f"input_ids is {what}", where="decode", hint="pass a tensor of token numbers [batch, prompt]")
     if ids.dim() != 2 or 0 in ids.shape:
         raise InputError(
             f"input_ids has shape {list(ids.shape)}, not [batch, prompt]", where="decode", hint="pass one row of tokens a text"
@@ -69,8 +77,8 @@ def check_call(ids: Tensor, mask: Tensor | None, new: int) -> None:
     if mask is not None and mask.shape != ids.shape:
         what = f"attention_mask has shape {list(mask.shape)}, and input_ids {list(ids.shape)}"
         raise InputError(what, where="decode", hint="pass the mask that came with these ids, or none")
-    if new < 1:
-        raise InputError(f"max_new_tokens is {new}", where="decode", hint="ask for 1 or more")
+    if not isinstance(new, int) or new < 1:
+        raise InputError(f"max_new_tokens is {shown(new)}", where="decode", hint="ask for 1 or more, a whole number")
 
 
 def why_not_decode(acceleration: Acceleration, model: PreTrainedModel, mask: Tensor, new: int) -> str | None:

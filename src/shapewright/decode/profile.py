@@ -25,9 +25,10 @@ from shapewright.decode.layers import Attention, Decoder
 from shapewright.decode.products import Launch, Product
 from shapewright.decode.step import Step
 from shapewright.decode.tile import AttentionTile, Tile
-from shapewright.errors import InputError
+from shapewright.errors import InputError, unknown_name
 
 ROWS = (1, 2, 4, 8, 16, 32, 64)
+DTYPES = ("bf16", "fp16")
 CONTEXT = 1024
 # Weight in the measured layers: many times any cache.
 LEAST_BYTES = 1.2e9
@@ -235,13 +236,22 @@ def table_before(path: Path, gpu: str) -> Table | None:
 def profile(model_name: str, *, rows: Sequence[int] = ROWS, out: Path, time_limit_s: float = 600, dtype: str = "bf16") -> Table:
     """`shapewright decode profile MODEL`: random weights of the model's shape, measured here; what `out` holds of others stays."""
     from shapewright.decode.bench_models import build_model, recipe_for
-    from shapewright.decode.families import read_decoder
+    from shapewright.decode.families import FAMILIES, read_decoder
     from shapewright.measure.devices import open_device
 
     for count in rows:
         if not 1 <= count <= MAX_BATCH:
             raise InputError(f"--batch holds {count}", hint=f"expected 1 to {MAX_BATCH}: larger batches run plain")
-    recipe, device = recipe_for(model_name), open_device("cuda", can_be_cpu=False)
+    if dtype not in DTYPES:
+        raise unknown_name("dtype", dtype, DTYPES)
+    recipe = recipe_for(model_name)
+    if recipe.model_type not in FAMILIES:
+        raise InputError(
+            f"{model_name} is of the family {recipe.model_type}, which runs plain", hint=f"expected one of {', '.join(FAMILIES)}"
+        )
+    if out.exists():
+        load_table(out)
+    device = open_device("cuda", can_be_cpu=False)
     # Before a minute of measuring, not after it.
     table_before(out, device.gpu)
     bench = build_model(recipe, device, name=model_name, dtype=dtype, positions=CONTEXT + 64)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..decode.bench_rows import Check
+from ..decode.bench_rows import ENGINES, Check
 from ..errors import InputError
 from .accuracy_page import markdown_table
 from .decode_cells import BASE, LIMIT, OURS, Answer, Cell
@@ -293,7 +293,8 @@ def _compared(ratio: float) -> str:
 
 
 def _checks(checks: Sequence[Check]) -> list[str]:
-    """Engines held against Hugging Face."""
+    """Engines held against Hugging Face, each as it was last."""
+    last = {(check.model, check.dtype, check.batch, check.context, check.engine): check for check in checks}
     rows = [
         (
             check.model, SHORT[check.engine], check.dtype, str(check.batch), str(check.context),
@@ -302,7 +303,7 @@ def _checks(checks: Sequence[Check]) -> list[str]:
             "-" if check.num_sure_tokens is None else f"{check.num_sure_tokens_right} of {check.num_sure_tokens}",
             f"{check.num_equal_tokens} of {check.num_tokens}" if check.error is None else check.error,
         )
-        for check in checks
+        for _, check in sorted(last.items(), key=lambda item: (*item[0][:4], ENGINES.index(item[0][4])))
     ]  # fmt: skip
     text = (
         "Fed Hugging Face's greedy tokens; difference: of a logit, over the largest of its step. Random weights make near ties. Against\n"

@@ -54,8 +54,9 @@ MISSED = """### What the missed goals ask for
 Shares of what reading the same bytes allows on the card of the rows; reached is the faster of `generate` and the loop. A gain over Hugging
 Face's `generate` asks for more of the limit the quicker the host is that runs it. What a step lacks of its limit it loses mostly at the
 ends of kernels, where memory waits until the next may read what this one wrote; flat products (4 rows and more) lose more there than
-matrix-vector ones, for they ask for their weight only then. Then in attention over many short rows, and in layer norms. The [log](log.md) has
-what was tried. At long contexts rows scatter besides, because two prefills stand between the times that they are the difference of.
+matrix-vector ones, for they ask for their weight only then. Then in attention over many short rows, and in layer norms. The
+[log](log.md) has what was tried. At long contexts rows scatter besides, because two prefills stand between the times that they are the
+difference of.
 """
 RUNS_PLAIN = """## What runs plain
 

@@ -53,6 +53,20 @@ def test_the_same_command_measures_nothing_again(plan: Plan, world: World) -> No
     assert plan.out.read_bytes() == before and world.calls == []
 
 
+def test_rows_of_fewer_repeats_are_measured_again(plan: Plan, world: World) -> None:
+    run(plan)
+    assert run(replace(plan, repeats=1)).num_skipped == 4
+    summary = run(replace(plan, repeats=3))
+    assert summary.num_skipped == 0 and [len(row.repeats_s or ()) for row in summary.rows] == [3] * 4
+
+
+def test_what_is_begun_is_told(plan: Plan) -> None:
+    told: list[str] = []
+    run(plan, tell=told.append)
+    name = plan.models[0]
+    assert told == [f"{name}: building it (fp32, random weights)", f"{name}: cell 1 of 2, 1 x 9", f"{name}: cell 2 of 2, 2 x 9"]
+
+
 def test_a_new_engine_runs_beside_the_ceiling_alone(plan: Plan, world: World) -> None:
     run(plan)
     world.calls = []

@@ -67,6 +67,13 @@ def test_a_run_prints_its_cells_and_a_table(tmp_path: Path, capsys: pytest.Captu
     assert "3 rows were there already" in capsys.readouterr().out
 
 
+def test_a_time_limit_that_leaves_no_row_is_no_success(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [config_file(tmp_path), "--out", str(tmp_path / "run.jsonl"), "--time-limit", "1e-9", *TINY]
+    assert command.main(arguments) == 1
+    answer = capsys.readouterr()
+    assert "the time limit came; go on with: python -m" in answer.err and answer.out == f"rows: {tmp_path / 'run.jsonl'}\n"
+
+
 def test_the_command_to_go_on_is_quoted(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

@@ -320,7 +320,7 @@ def test_without_a_gpu_there_are_no_kernels(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     with pytest.raises(Unsupported, match="its weights are on the CPU, and the kernels need a GPU"):
         kernel_steps(DECODER)
-    assert Engine().check(tiny_llama()) == "its weights are on the CPU, and the kernels need a GPU"
+    assert Engine().check(tiny_llama()) == "its weights are on the CPU, and the kernels need a GPU (model.to('cuda'), where there is one)"
 
 
 def test_state_before_a_step() -> None:

@@ -7,6 +7,7 @@ import gc
 import inspect
 import io
 import pickle
+import warnings
 import weakref
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,9 @@ def test_restore_puts_back_what_the_model_had_of_its_own() -> None:
     with none_counted():
         found = model.generate(input_ids=prompt(model), **CALL)
         assert calls == [9, 1, 1, 1, 1, 1]
-        with pytest.warns(DecodeWarning, match="this call runs plain: its forward was replaced before"):
+        with warnings.catch_warnings():
+            # Of this reason the model has warned.
+            warnings.simplefilter("error")
             assert torch.equal(found, decode(model, prompt(model), max_new_tokens=6))
     assert len(calls) == 12 and why_not(model) == "its forward was replaced before"
     assert vars(restore(model))["forward"] is forward
@@ -152,10 +155,15 @@ def test_a_model_that_is_deleted_is_gone_at_once() -> None:
     assert held.get_seq_length() == 14 and held.update(torch.zeros(3, 2, 1, 10), torch.zeros(3, 2, 1, 10), 0)[0].shape[2] == 15
 
 
+@pytest.mark.parametrize("other", [None, "llama-2-7b", torch.nn.Linear(1, 1)])
+def test_what_is_no_such_model_has_nothing_to_restore(other: Any) -> None:
+    assert restore(other) is other
+
+
 def test_a_hook_that_outlives_its_model_says_so() -> None:
     forward = accelerate(tiny_llama(), make_step=CountedStep).forward
     gc.collect()
-    with pytest.raises(ReferenceError, match="the accelerated model that this method belongs to is gone"):
+    with pytest.raises(ReferenceError, match="that this method belongs to is gone; keep it in a variable as long as it runs"):
         forward(torch.ones(1, 1, dtype=torch.long))
 
 
@@ -315,7 +323,7 @@ def test_models_that_are_not_known(recwarn: pytest.WarningsRecorder) -> None:
 def test_on_a_cpu_it_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     model = tiny_neox()
-    assert why_not(model) == "its weights are on the CPU, and the kernels need a GPU"
+    assert why_not(model) == "its weights are on the CPU, and the kernels need a GPU (model.to('cuda'), where there is one)"
     with pytest.warns(DecodeWarning, match="the model runs plain: its weights are on the CPU") as seen:
         accelerate(model)
     assert len(seen) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable
 
 import pytest
@@ -101,7 +102,9 @@ def test_what_steps_cannot_do_is_left_to_generate(monkeypatch: pytest.MonkeyPatc
     state = torch.get_rng_state()
     with pytest.warns(DecodeWarning, match="its batch of 65 is larger than 64"), none_counted():
         first = decode(model, prompt(model, 65), max_new_tokens=2, do_sample=True, seed=3)
-    with pytest.warns(DecodeWarning, match="its batch of 65"):
+    with warnings.catch_warnings():
+        # Once a model and reason.
+        warnings.simplefilter("error")
         assert torch.equal(first, decode(model, prompt(model, 65), max_new_tokens=2, do_sample=True, seed=3))
     assert torch.equal(state, torch.get_rng_state())
 
@@ -150,6 +153,27 @@ def test_arguments_that_do_not_fit(ids: tuple[int, ...], mask: tuple[int, ...] |
     ones = None if mask is None else torch.ones(mask, dtype=torch.long)
     with pytest.raises(InputError, match=says), none_counted():
         decode(model, torch.ones(ids, dtype=torch.long), attention_mask=ones, max_new_tokens=new)
+
+
+@pytest.mark.parametrize(
+    ("model", "ids", "new", "says"),
+    [
+        ("llama-2-7b", torch.ones(1, 4, dtype=torch.long), 3, "decode: a str does not generate"),
+        (None, [[1, 2]], 3, "decode: input_ids is a list; pass a tensor of token numbers"),
+        (None, torch.ones(1, 4), 3, "decode: input_ids is of torch.float32"),
+        (None, torch.ones(1, 4, dtype=torch.long), 1.5, "decode: max_new_tokens is 1.5; ask for 1 or more, a whole number"),
+        (None, torch.ones(1, 4, dtype=torch.long), "a", "decode: max_new_tokens is 'a'"),
+    ],
+)
+def test_what_is_no_model_no_ids_or_no_number(model: object, ids: object, new: object, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        decode(model or twins("llama")[1], ids, max_new_tokens=new)  # type: ignore[arg-type]
+
+
+def test_no_end_is_no_end() -> None:
+    plain, model = twins("llama")
+    ids = prompt(model)
+    assert torch.equal(decode(model, ids, max_new_tokens=4, eos_token_id=[]), plain.generate(ids, max_new_tokens=4, do_sample=False))
 
 
 def test_ended() -> None:

@@ -104,6 +104,20 @@ def test_batches_that_run_plain_are_refused_before_anything_is_built(rows: int, 
         profile.profile("llama-2-7b", rows=(1, rows), out=tmp_path / "table.json")
 
 
+@pytest.mark.parametrize(
+    ("model", "dtype", "says"),
+    [
+        ("mixtral-8x7b", "bf16", "mixtral-8x7b is of the family mixtral, which runs plain; expected one of llama, mistral"),
+        ("llama-2-7b", "fp32", "unknown dtype 'fp32'"),
+        ("llama-2-7b", "bf16", "this is no table of decode kernels"),
+    ],
+)
+def test_bad_input_comes_before_the_gpu(model: str, dtype: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "table.json").write_text("hello")
+    with pytest.raises(InputError, match=says):
+        profile.profile(model, out=tmp_path / "table.json", dtype=dtype)
+
+
 def test_without_a_gpu_nobody_is_sent_to_the_cpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(MissingError, match="torch finds no GPU") as caught:
