@@ -183,7 +183,7 @@ def _cells(answer: Answer) -> list[str]:
         _right((*head, *(SHORT[name] for name in engines), "limit", "bytes", "read"), rates),
         "Gain of the faster of ours over the others, and share of the limit:\n",
         _right((*head, *(f"/ {SHORT[name]}" for name in others), *(f"{SHORT[name]} / limit" for name in own)), gains),
-        f"Time to first token, warm-up and peak memory. Repeats deviate by {share(_spread(answer))} at most (median deviation).\n",
+        f"Time to first token, warm-up and peak memory.{_spread(answer)}\n",
         _right((*head, *_apart_head(engines)), [(*_place(cell), *_apart(cell, engines)) for cell in answer.cells]),
         *_failures(answer),
     ]
@@ -213,8 +213,9 @@ def _ratio(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _spread(answer: Answer) -> float:
-    return deviation([row for row in answer.rows if row.status == "ok" and row.engine != LIMIT])
+def _spread(answer: Answer) -> str:
+    found = deviation([row for row in answer.rows if row.status == "ok" and row.engine != LIMIT])
+    return "" if found is None else f" Repeats deviate by {share(found)} at most (median deviation)."
 
 
 def _failures(answer: Answer) -> list[str]:

@@ -94,9 +94,10 @@ def _apart(answer: Answer, width: int) -> list[str]:
     return format_table(header, [Block(rows=tuple(Line(cells=cells) for cells in rows))], "<>>>>", width=width)
 
 
-def deviation(rows: Sequence[Row]) -> float:
-    """The largest median absolute deviation of a row's repeats, over their median."""
-    return max((row.deviation_s or 0.0) / (row.new_tokens * (row.time_per_step_s or 1.0)) for row in rows)
+def deviation(rows: Sequence[Row]) -> float | None:
+    """The largest median absolute deviation of a row's repeats, over their median; None where no row has several."""
+    several = [row for row in rows if len(row.repeats_s or ()) > 1]
+    return max(((row.deviation_s or 0.0) / (row.new_tokens * (row.time_per_step_s or 1.0)) for row in several), default=None)
 
 
 def _ends(values: Sequence[float], written: Callable[[float], str]) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from shapewright.report.decode_cells import answers
 from shapewright.report.decode_json import SCHEMA_VERSION, decode_document
-from shapewright.report.decode_text import check_line, decode_text
+from shapewright.report.decode_text import check_line, decode_text, deviation
 from shapewright.report.json import to_json
 from unit.report.decode_example import check, failed, grid, row
 
@@ -73,3 +73,12 @@ def test_documents_follow_the_schema() -> None:
     cell["gain"] = 1
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.Draft202012Validator(SCHEMA).validate(document)
+
+
+def test_one_repeat_does_not_deviate() -> None:
+    once = replace(row(LLAMA, "hf"), repeats_s=(0.02,), deviation_s=0.0)
+    assert deviation([once]) is None
+    several = row(LLAMA, "hf")
+    assert (
+        deviation([once, several]) == deviation([several]) == pytest.approx((several.deviation_s or 0.0) / sum(several.repeats_s or ()) * 5)
+    )
