@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from shapewright.decode.bench import GRIDS
-from shapewright.decode.bench_rows import read_checks, read_rows
+from shapewright.decode.bench_rows import read_checks, read_every_row
 from shapewright.predict.profiles import FOLDER_VARIABLE
 from shapewright.report.accuracy_chart import save_chart
 from shapewright.report.decode_cells import Answer, answers
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> None:
     paths = sorted(folder.glob("*.jsonl*"))
     if not paths:
         sys.exit(f"{folder}: no runs; measure with `shapewright decode --out RUN.jsonl`")
-    told = answers(row for path in paths for row in read_rows(path))
+    told = answers(row for path in paths for row in read_every_row(path))
     checks = [check for path in paths for check in read_checks(path)]
     images = draw(told, docs)
     files = [f"[`{path.name}`](../benchmarks/h200/decode/{path.name})" for path in paths]

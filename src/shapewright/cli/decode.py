@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from ..decode.bench_rows import Check, Row, read_checks, read_rows
+from ..decode.bench_rows import Check, Row, read_checks, read_every_row
 from ..errors import InputError, MissingError, shown
 from .bench import sizes
 from .decode_flags import MeasureFlags, ShowFlags
@@ -114,7 +114,7 @@ def needs_decode() -> None:
 
 def _stored(paths: Sequence[str], models: Sequence[str]) -> Found:
     """Rows of run files, of all models or those named."""
-    rows = [row for path in paths for row in read_rows(path)]
+    rows = [row for path in paths for row in read_every_row(path)]
     checks = [check for path in paths for check in read_checks(path)]
     known = dict.fromkeys(row.model for row in rows)
     for model in models:
@@ -166,7 +166,7 @@ def _found(plan: Plan, summary: Summary) -> Found:
     if summary.has_any:
         cells = {(cell.batch, cell.context, cell.new_tokens, cell.warmup_tokens) for cell in plan.cells}
         rows = [
-            row for row in read_rows(plan.out)
+            row for row in read_every_row(plan.out)
             if row.model in plan.models and row.engine in plan.engines and row.dtype == plan.dtype
             and (row.batch, row.context, row.new_tokens, row.warmup_tokens) in cells
         ]  # fmt: skip

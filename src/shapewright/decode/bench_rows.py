@@ -137,13 +137,19 @@ def row_json(row: Row | Check) -> dict[str, Any]:
 def read_rows(path: Path | str) -> list[Row]:
     """Rows of a run file in order; of a measurement that is there more than once, the last that is ok (else the last)."""
     found: dict[tuple[str, ...], Row] = {}
-    for row in rows_of(read_run(path)):
+    for row in read_every_row(path):
         key = (*row.key, row.gpu)
         if row.status == "ok" or key not in found or found[key].status != "ok":
             found[key] = row
+    return list(found.values())
+
+
+def read_every_row(path: Path | str) -> list[Row]:
+    """Rows of a run file in order, also those that were measured again."""
+    found = rows_of(read_run(path))
     if not found:
         raise InputError("holds no rows of decode", where=str(path), hint="name a file that `shapewright decode` wrote")
-    return list(found.values())
+    return found
 
 
 def rows_of(run: RunRows) -> list[Row]:

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from shapewright.decode.products import Product
 
 SCHEMA_VERSION = 1
-# Programs of attention on one multiprocessor: enough keys on their way to keep memory busy, few enough to leave the next kernel room. Of
-# one warp for one query (its sums, a dimension a lane and tile row, are what it holds), or of two on the matrix units for a group.
+# Attention on one multiprocessor: enough keys on their way to keep memory busy, few enough to leave the next kernel room. Dimensions of
+# heads that programs of one warp take there (8 programs of 128, 16 of 64), and programs of two warps on the matrix units, for a group of
+# queries or a wide head.
 SINGLE_DIMENSIONS = 1024
 GROUP_PROGRAMS = 4
 MAX_SPLITS, MAX_GROUP_SPLITS = 64, 32
@@ -204,13 +205,14 @@ class Dispatch:
             return AttentionTile(splits=splits, block_s=16 if is_wide else 32, stages=stages, warps=2)
         width = block_d(attention.head_dim)
         splits = min(MAX_SPLITS, MERGED_DIMENSIONS // width, self._splits(SINGLE_DIMENSIONS // width, heads))
-        # With few heads the products around are matrix-vector kernels, which hold their first tiles before they wait: smaller tiles here
-        # leave them room.
-        block_s, stages = (8, stages) if splits >= 32 else (16, 2 if splits == 16 else stages)
+        # Measured on an H200 (docs/log.md, 2026-11-23): 8 slots from 32 splits on, two stages at 16. On AMD's smallest wavefront, 32 lanes,
+        # 16 slots of 128 do not fit into registers.
+        block_s = 16 if splits < 32 and self.hardware.is_nvidia else 8
+        stages = 2 if splits == 16 else stages
         return AttentionTile(splits=splits, block_s=block_s, stages=stages, warps=1, on_matrix_units=False)
 
     def _splits(self, programs: int, heads: int) -> int:
-        """A power of two, so that at most so many programs are on a multiprocessor where heads are few."""
+        """The largest power of two that puts at most so many programs on a multiprocessor; 1 where there are more heads."""
         room = max(1, programs * self.hardware.multiprocessors // heads)
         return 1 << (room.bit_length() - 1)
 

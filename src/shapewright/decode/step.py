@@ -222,7 +222,7 @@ class Step:
         return launch(attention_kernel, (programs, tile.splits), arguments, options)
 
     def _attention_scratch(self) -> None:
-        """Sums of splits, for whichever layer and length needs most; the counters stand at zero between launches."""
+        """Sums of splits, for whichever layer needs most; the counters stand at zero between launches."""
         batch = self.buffers.batch
         partials, width, programs = 1, 1, 1
         for attention in (layer.attention for layer in self.decoder.layers):

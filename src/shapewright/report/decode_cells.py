@@ -1,6 +1,6 @@
 """Rows of decode as cells: what the engines took at one batch and context of a model, beside one another, the ceiling and predictions.
 
-    for answer in answers(read_rows("run.jsonl.gz")):
+    for answer in answers(read_every_row("run.jsonl.gz")):
         for cell in answer.cells:
             cell.tokens_per_s("ours-loop"), cell.gain("hf"), cell.share_of_limit("ours-loop"), cell.predicted
 
@@ -68,19 +68,20 @@ class Cell:
 
     def gain(self, over: str, engine: str | None = None) -> float | None:
         """Tokens a second of `engine` (None: the faster of ours) over those of `over`."""
-        below = self.row(over)
-        rates = [self._beside(name, below) for name in ((engine,) if engine else OURS)]
-        above = max((rate for rate in rates if rate is not None), default=None)
-        return None if above is None or below is None or not below.tokens_per_s else above / below.tokens_per_s
+        above, below = self.beside(over, engine), self.tokens_per_s(over)
+        return above.tokens_per_s / below if above is not None and above.tokens_per_s and below else None
 
-    def _beside(self, engine: str, other: Row | None) -> float | None:
-        """Tokens a second of an engine in the run that `other` is of; of the last run where it was not in that one."""
-        if other is not None:
-            for row in (*self.rows.values(), *reversed(self.earlier)):
-                is_beside = row.together == other.together and row.commit == other.commit
-                if is_beside and row.engine == engine and row.status == "ok" and row.tokens_per_s:
-                    return row.tokens_per_s
-        return self.tokens_per_s(engine)
+    def beside(self, over: str, engine: str | None = None) -> Row | None:
+        """The fastest row of `engine` (None: of ours) in the run of `over`; without one there, of those shown."""
+        other, names = self.row(over), (engine,) if engine else OURS
+        # All rows of one cell in one run were begun at one time.
+        found = [
+            row for row in (*self.rows.values(), *self.earlier)
+            if other is not None and (row.started_at, row.together) == (other.started_at, other.together)
+            and row.engine in names and row.status == "ok" and row.tokens_per_s
+        ]  # fmt: skip
+        found = found or [row for name in names if (row := self.row(name)) is not None]
+        return max(found, key=lambda row: row.tokens_per_s or 0.0, default=None)
 
     def least_gain(self, over: str) -> float | None:
         """`gain` over the fastest repeat of `over`: what a busy host cannot make larger."""
@@ -92,7 +93,10 @@ class Cell:
     def share_of_limit(self, engine: str) -> float | None:
         """Share of what the read of the same turns allows; of turns without one, of the cell's."""
         found = self.row(engine)
-        return None if found is None else found.speed_of_light or self.gain(LIMIT, engine)
+        limit = self.tokens_per_s(LIMIT)
+        if found is None or found.tokens_per_s is None:
+            return None
+        return found.speed_of_light or (found.tokens_per_s / limit if limit else None)
 
     def memory_ratio(self, engine: str) -> float | None:
         """Peak memory over that of Hugging Face's default."""
@@ -138,7 +142,7 @@ def latest(rows: Iterable[Row]) -> list[Row]:
 
 def answers(rows: Iterable[Row], *, is_predicted: bool = True) -> list[Answer]:
     """One for each model, number format, GPU and protocol, in the order of the rows."""
-    every = list(rows)
+    every = sorted(rows, key=lambda row: row.started_at or "")
     shown = latest(every)
     is_shown = {id(row) for row in shown}
     earlier = [row for row in every if id(row) not in is_shown]

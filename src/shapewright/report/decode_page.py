@@ -44,13 +44,14 @@ def headline(answers: Sequence[Answer]) -> str:
         if not cells:
             continue
         first = cells[0]
-        assert first.ours is not None
+        ours = first.beside(BASE)
+        assert ours is not None
         gains = [gain for cell in cells if (gain := cell.least_gain(BASE)) is not None]
-        limit = first.share_of_limit(first.ours)
+        limit = ours.speed_of_light or first.share_of_limit(ours.engine)
         of_limit = "" if limit is None else f", {share(limit)} of what reading the same bytes allows"
         lines.append(
             f"- **{answer.model}** ({answer.dtype}, {answer.gpu}), batch {first.batch}, {first.context} tokens of context: "
-            f"{tokens(first.tokens_per_s(first.ours))} tokens/s, {times(first.gain(BASE))} times Hugging Face's "
+            f"{tokens(ours.tokens_per_s)} tokens/s, {times(first.gain(BASE))} times Hugging Face's "
             f"{tokens(first.tokens_per_s(BASE))}{of_limit}; {_over(gains)} its fastest repeat in "
             f"{len(cells)} cells. {_against(answer)}".rstrip()
         )
@@ -65,9 +66,9 @@ def readme_lines(answers: Sequence[Answer], image: str | None) -> str:
 
 
 def _of_cells(count: int, measured: int) -> str:
-    if count < measured:
-        return f"{count} of {measured} cells"
-    return "the one cell measured" if measured == 1 else f"all {measured} cells measured"
+    if measured == 1:
+        return "the one cell measured" if count else "none, of one cell measured"
+    return f"all {measured} cells measured" if count == measured else f"{count} of {measured} cells"
 
 
 def _over(gains: Sequence[float]) -> str:
@@ -100,14 +101,15 @@ def _goals(answers: Sequence[Answer]) -> list[str]:
 
 
 def _missed(found: Sequence[tuple[Answer, Sequence[Outcome]]]) -> list[str]:
-    """What each missed goal asks of the limit, and how much of it the faster of ours has."""
+    """What each missed goal asks of the limit, and how much of it there is: of goals of the loop the loop's, else the faster of ours."""
     rows = []
     for answer, told in found:
         for each in told:
             cell = answer.cell(each.batch, each.context)
             if each.is_reached is False and each.share_asked is not None and cell is not None and cell.ours is not None:
                 sizes = (str(each.batch), str(each.context))
-                rows.append((answer.model, *sizes, each.goal.name, share(cell.share_of_limit(cell.ours)), share(each.share_asked)))
+                reached = cell.share_of_limit("ours-loop" if "loop" in each.goal.name else cell.ours)
+                rows.append((answer.model, *sizes, each.goal.name, share(reached), share(each.share_asked)))
     if not rows:
         return []
     table = markdown_table(("model", "batch", "context", "missed", "reached, of the limit", "asked for, of the limit"), rows, "<>><>>")

@@ -51,10 +51,10 @@ HOW_IT_WORKS = """## How it works
 """
 MISSED = """### What the missed goals ask for
 
-Shares of what reading the same bytes allows on the card of the rows; reached is the faster of `generate` and the loop. A gain over Hugging
-Face's `generate` asks for more of the limit the quicker the host is that runs it. What a step lacks of its limit it loses mostly at the
-ends of kernels, where memory waits until the next may read what this one wrote; flat products (4 rows and more) lose more there than
-matrix-vector ones, for they ask for their weight only then. Then in attention over many short rows, and in layer norms. The
+Shares of what reading the same bytes allows on the card of the rows; beside a goal over hf stands the faster of `generate` and the loop. A
+gain over Hugging Face's `generate` asks for more of the limit the quicker the host is that runs it. What a step lacks of its limit it loses
+mostly at the ends of kernels, where memory waits until the next may read what this one wrote; flat products (4 rows and more) lose more
+there than matrix-vector ones, for they ask for their weight only then. Then in attention over many short rows, and in layer norms. The
 [log](log.md) has what was tried. At long contexts rows scatter besides, because two prefills stand between the times that they are the
 difference of.
 """
@@ -73,7 +73,8 @@ HOW_MEASURED = """## How it is measured
 All engines of a cell live in one process over the same weights and prompts and run in turn, every other repeat backwards. The time of N
 steps is a call for W + N tokens less a call for W tokens: prefill, the way into `generate` and a graph's first runs cancel. Time to the
 first token is a call for one. Warm-up runs from making the engine to its first W tokens: compilation, capture and tuning. Memory is
-what the allocator held at most, the neighbours' left out.
+what the allocator held at most, the neighbours' left out. A gain is of rows that ran in turn: where a cell was measured in several runs, a
+rate of ours beside `static` or `gpt-fast` may be another than the one shown, which is the last.
 
 - `hf`: `generate` as it is, sdpa; `eager`: with eager attention; `static`: static cache, which compiles, with just the slots of the
   cell; `gpt-fast`: a compiled loop without a host in it; `generate`, `loop`: ours.

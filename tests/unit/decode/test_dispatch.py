@@ -14,7 +14,7 @@ import shapewright.decode.dispatch as dispatch_module
 from shapewright.decode.dispatch import Dispatch, Entry, Hardware, Table, default_tile, hardware_of, read_table, shipped_table
 from shapewright.decode.layers import Linear, Norm
 from shapewright.decode.products import Epilogue, Product
-from shapewright.decode.tile import Tile
+from shapewright.decode.tile import AttentionTile, Tile
 from unit.decode.kernels.plain import Case, check_product
 from unit.decode.kernels.small import attention_of
 
@@ -198,15 +198,29 @@ def test_a_gemv_of_many_rows_is_never_taken() -> None:
     assert kinds == ["gemv", "gemv", "flat", "flat", "library"]
 
 
+def attention_tile(splits: int, block_s: int, stages: int, warps: int, *, on_matrix_units: bool) -> AttentionTile:
+    return AttentionTile(splits=splits, block_s=block_s, stages=stages, warps=warps, on_matrix_units=on_matrix_units)
+
+
 @pytest.mark.parametrize(
-    ("kv_heads", "expected"),
-    [(32, [(32, 8), (16, 16), (8, 16), (4, 16), (1, 16), (1, 16)]), (8, [(32, 32)] * 2 + [(16, 32), (8, 32), (1, 32), (1, 32)])],
+    ("heads", "kv_heads", "head_dim", "hardware", "expected"),
+    [
+        (32, 32, 128, H200, {1: (32, 8, 3, 1), 2: (16, 16, 2, 1), 4: (8, 16, 3, 1), 8: (4, 16, 3, 1), 64: (1, 16, 3, 1)}),
+        (32, 8, 128, H200, {1: (32, 32, 3, 2), 4: (16, 32, 3, 2), 64: (1, 32, 3, 2)}),
+        (8, 8, 256, H200, {1: (32, 16, 2, 2), 1000: (1, 16, 2, 2)}),
+        (32, 32, 128, Hardware(name="A100", multiprocessors=108, is_nvidia=True), {1: (16, 16, 2, 1), 64: (1, 16, 2, 1)}),
+        # On 32 lanes, 16 slots of 128 dimensions do not fit into a program's registers.
+        (32, 32, 128, MI300, {1: (32, 8, 2, 1), 64: (1, 8, 2, 1)}),
+    ],
 )
-def test_attention_has_fewer_splits_the_more_heads_there_are(kv_heads: int, expected: list[tuple[int, int]]) -> None:
-    """One query a key-value head, and four; smaller tiles where heads are few."""
-    attention = attention_of(heads=32, kv_heads=kv_heads, head_dim=128)
-    tiles = [Dispatch(H200, Table()).attention(attention, batch) for batch in (1, 2, 4, 8, 64, 1000)]
-    assert [(tile.splits, tile.block_s) for tile in tiles] == expected
+def test_attention_has_fewer_splits_the_more_heads_there_are(
+    heads: int, kv_heads: int, head_dim: int, hardware: Hardware, expected: dict[int, tuple[int, int, int, int]]
+) -> None:
+    """One query of a head of at most 128 in programs of one warp, on the ordinary units; any other on the matrix units."""
+    attention = attention_of(heads=heads, kv_heads=kv_heads, head_dim=head_dim)
+    found = {batch: Dispatch(hardware, Table()).attention(attention, batch) for batch in expected}
+    is_group = heads != kv_heads or head_dim > 128
+    assert found == {batch: attention_tile(*tile, on_matrix_units=is_group) for batch, tile in expected.items()}
 
 
 def test_attention_has_more_programs_of_narrower_heads() -> None:

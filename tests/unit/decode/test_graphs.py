@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from shapewright.decode.buffers import Buffers
@@ -51,3 +52,19 @@ def test_logits_are_one_tensor() -> None:
     step.run_greedy()
     assert step.logits is logits
     assert isinstance(step, CapturedStep) and step.graph is None
+
+
+def test_a_graph_is_captured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Graph:
+        replays = 0
+
+        def replay(self) -> None:
+            Graph.replays += 1
+
+    step = make_step(*ready(), Table())
+    captured: list[Graph] = []
+    monkeypatch.setattr(step, "_captured", lambda: captured.append(Graph()) or captured[-1])
+    step.can_capture = True
+    for _ in range(3):
+        step.run_greedy()
+    assert len(captured) == 1 and Graph.replays == 3

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 import shapewright as sw
+from shapewright.decode.bench_rows import Row
 from shapewright.report.decode_cells import answers, latest
 from unit.report.decode_example import READ_BYTES_PER_S, failed, grid, row
 
@@ -30,6 +31,9 @@ def test_the_limit_is_the_read_of_the_same_turns_else_of_the_cell() -> None:
     found = [replace(row(LLAMA, "ours-loop"), speed_of_light=None), row(LLAMA, "read")]
     assert answers(found)[0].cells[0].share_of_limit("ours-loop") == pytest.approx(1 / 1.1)
     assert answers(found[:1])[0].cells[0].share_of_limit("ours-loop") is None
+    shown = [*of_run("1", read=0.001, ours_loop=0.004), *of_run("2", ours_loop=0.002)]
+    shown = [replace(each, speed_of_light=None) for each in shown]
+    assert answers(shown, is_predicted=False)[0].cells[0].share_of_limit("ours-loop") == pytest.approx(0.5)
 
 
 def test_what_failed_gains_nothing() -> None:
@@ -45,21 +49,29 @@ def test_a_good_row_outlives_a_failed_one_and_an_earlier_one_does_not_outlive_a_
     assert latest([failed(LLAMA, "hf"), slow]) == [slow]
 
 
-def test_a_gain_is_of_one_run_where_both_are_in_it() -> None:
-    """Hosts and cards differ: the loop of a later run does not stand over the compiled cache of an earlier one."""
-    compiled = [
-        replace(row(LLAMA, name, step_s=step_s), together=("hf-static-compile", "ours-loop"))
-        for name, step_s in (("hf-static-compile", 0.006), ("ours-loop", 0.003))
-    ]
-    later = [
-        replace(row(LLAMA, name, step_s=step_s), together=("hf", "ours-loop")) for name, step_s in (("hf", 0.02), ("ours-loop", 0.002))
-    ]
-    (cell,) = answers([*compiled, *later], is_predicted=False)[0].cells
-    assert cell.tokens_per_s("ours-loop") == pytest.approx(500)
-    assert cell.gain("hf-static-compile") == pytest.approx(2)
-    assert cell.gain("hf") == pytest.approx(10)
-    (cell,) = answers([compiled[0], *later], is_predicted=False)[0].cells
-    assert cell.gain("hf-static-compile") == pytest.approx(3)
+def of_run(started_at: str, **steps_s: float) -> list[Row]:
+    """Rows of one cell that ran in turn."""
+    names = {name.replace("_", "-"): step_s for name, step_s in steps_s.items()}
+    return [replace(row(LLAMA, name, step_s=step_s), together=tuple(names), started_at=started_at) for name, step_s in names.items()]
+
+
+@pytest.mark.parametrize("is_backwards", [False, True])
+def test_a_gain_is_of_one_run_where_both_are_in_it(is_backwards: bool) -> None:
+    """Hosts and cards differ: what ran later does not stand over the compiled cache of an earlier run, whatever the order of the files."""
+    compiled = of_run("2026-11-01T10:00:00Z", hf_static_compile=0.006, ours_loop=0.003)
+    again = of_run("2026-11-01T11:00:00Z", hf_static_compile=0.005, ours_loop=0.001)
+    wrong = replace(failed(LLAMA, "hf-static-compile"), started_at="2026-11-01T12:00:00Z")
+    later = of_run("2026-11-01T13:00:00Z", hf=0.02, ours_generate=0.002, ours_loop=0.0025)
+    rows = [*compiled, *again, wrong, *later]
+    (cell,) = answers(rows[::-1] if is_backwards else rows, is_predicted=False)[0].cells
+    assert (cell.tokens_per_s("ours-loop"), cell.tokens_per_s("hf-static-compile")) == (pytest.approx(400), pytest.approx(200))
+    assert cell.gain("hf-static-compile") == pytest.approx(5)
+    assert cell.gain("hf") == pytest.approx(10) and cell.gain("hf", "ours-loop") == pytest.approx(8)
+
+
+def test_without_a_run_in_common_a_gain_is_of_the_last_rows() -> None:
+    rows = [*of_run("1", hf_static_compile=0.006), *of_run("2", ours_loop=0.003, ours_generate=0.002)]
+    assert answers(rows, is_predicted=False)[0].cells[0].gain("hf-static-compile") == pytest.approx(3)
 
 
 def test_models_number_formats_gpus_and_protocols_stand_apart() -> None:

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from shapewright.decode.bench_rows import read_rows
+from shapewright.decode.bench_rows import read_every_row
 from shapewright.errors import InputError
 from shapewright.report.decode_cells import answers
 from shapewright.report.decode_goals import GOALS, outcomes
@@ -177,5 +177,5 @@ if any((ROOT / "benchmarks/h200/decode").glob("*.jsonl*")):
         made.main([str(made.ROWS), str(tmp_path)])
         assert (tmp_path / "decode.md").read_text(encoding="utf-8") == (ROOT / "docs/decode.md").read_text(encoding="utf-8")
         readme = (ROOT / "README.md").read_text(encoding="utf-8")
-        rows = answers(each for path in sorted(made.ROWS.glob("*.jsonl*")) for each in read_rows(path))
+        rows = answers(each for path in sorted(made.ROWS.glob("*.jsonl*")) for each in read_every_row(path))
         assert made.with_gain(readme, rows, made.draw(rows, tmp_path)) == readme

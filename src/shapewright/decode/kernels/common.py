@@ -14,8 +14,8 @@ are nothing.
 Source: CUDA C++ Programming Guide, "Programmatic Dependent Launch and Synchronization"; PTX ISA, `griddepcontrol`.
 
 What a kernel is told is told in numbers: `NORM` 0 none, 1 an RMS norm, 2 a layer norm; `ACTIVATION` as in `activate`. Not by names:
-Triton's cache has a helper's global constants in a kernel's key or not by whether another kernel used that helper before in the process, so
-that what one process compiled another would not find.
+whether Triton puts a helper's global constants into a kernel's cache key depends on which kernels used that helper before in the process,
+so that what one process compiled another would not find.
 """
 
 import triton
@@ -87,14 +87,15 @@ def handed_over(stored, weight, next_pointers, mask):
 
 
 @triton.jit
-def mean_and_scale(totals, squares, k, eps):
-    """Of a row, from parts of Σx and Σx², for a layer norm of 16-bit numbers: one exchange between threads where centred squares take two.
+def mean_and_scale(first, totals, squares, k, eps):
+    """Of a row, for a layer norm, from parts of Σ(x - first) and Σ(x - first)², zero where there is no x.
 
-    mean² of the size of Σx² / k loses no more than the rounding of x did: with mean / deviation = R, R² 2^-24 beside R 2^-9 (bf16).
+    One exchange between threads, where sums of centred squares take two. The variance is a difference, of which fp32 loses (first - mean)²
+    / variance · 2^-24 or so; `first`, any of the row's own numbers, keeps that below k · 2^-24 however far the mean is from zero.
     """
     total, square = tl.split(tl.sum(tl.join(totals, squares), 0))
-    mean = total / k
-    return mean, tl.rsqrt(tl.maximum(square / k - mean * mean, 0.0) + eps)
+    shift = total / k
+    return first + shift, tl.rsqrt(tl.maximum(square / k - shift * shift, 0.0) + eps)
 
 
 @triton.jit

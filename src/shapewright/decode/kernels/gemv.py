@@ -5,7 +5,7 @@ Formula: y = act(W n(x) + b) + r, or act(W₀ n(x) + b₀) · (W₁ n(x) + b₁)
 `BLOCK_N` outputs of one part for all `ROWS` rows, k walked in tiles of `BLOCK_K`, `DEPTH` of them in registers or on their way; sums in
 fp32. A thread adds `FOLD` neighbours before anything is exchanged. The first `DEPTH` tiles are asked for before the program waits for its
 input. `EVEN`: every part is a multiple of `BLOCK_N`. An RMS norm was begun by the product before (`common`): its scale is applied to the
-sum. The mean and deviation of a layer norm are taken in a first pass over x; its w and b are asked for before the wait.
+sum. The mean and deviation of a layer norm are taken in a first pass over x, which lies in cache.
 
 Reference: `tests/unit/decode/kernels/`, against float64. Source of the idea that one row wants no matrix unit: FlashDecoding++
 (Hong et al., 2024), section 5, ImplA.
@@ -37,12 +37,12 @@ def tile_of(weight, offsets, is_row, start: tl.constexpr, step, K: tl.constexpr,
 
 @triton.jit
 def row_of(pointer, start: tl.constexpr, K: tl.constexpr, BLOCK_K: tl.constexpr):
-    """`[BLOCK_K]` of a row from column `start` on; zero past the end."""
+    """`[BLOCK_K]` of a row from column `start` on, in fp32; zero past the end."""
     columns = start + tl.arange(0, BLOCK_K)
     if start + BLOCK_K <= K:
-        return tl.load(pointer + columns)
+        return tl.load(pointer + columns).to(tl.float32)
     else:
-        return tl.load(pointer + columns, mask=columns < K, other=0.0)
+        return tl.load(pointer + columns, mask=columns < K, other=0.0).to(tl.float32)
 
 
 @triton.jit
@@ -86,13 +86,6 @@ def gemv_kernel(
             tiles = tiles + (tile_of(weight, offsets, is_row, i * BLOCK_K, step, K, BLOCK_K, EVEN),)
             if GATED:
                 tiles_1 = tiles_1 + (tile_of(weight_1, offsets, is_row, i * BLOCK_K, step, K, BLOCK_K, EVEN),)
-    gains = ()
-    shifts = ()
-    for i in tl.static_range(TILES):
-        if NORM == 2:
-            gains = gains + (row_of(norm_weight, i * BLOCK_K, K, BLOCK_K),)
-        if HAS_NORM_BIAS:
-            shifts = shifts + (row_of(norm_bias, i * BLOCK_K, K, BLOCK_K),)
     wait_for_previous(OVERLAP)
     squares = ()
     for r in tl.static_range(ROWS):
@@ -106,19 +99,13 @@ def gemv_kernel(
         if NORM == 2:
             total = tl.zeros([BLOCK_K], tl.float32)
             square = tl.zeros([BLOCK_K], tl.float32)
+            first_x = tl.load(x_pointer + r * K).to(tl.float32)
             for i in tl.static_range(TILES):
-                x = row_of(x_pointer + r * K, i * BLOCK_K, K, BLOCK_K).to(tl.float32)
-                total += x
-                square += x * x
-            if x_pointer.dtype.element_ty != tl.float32:
-                mean, scale = mean_and_scale(total, square, K, eps)
-            else:
-                mean = tl.sum(total, 0) / K
-                square = tl.zeros([BLOCK_K], tl.float32)
-                for i in tl.static_range(TILES):
-                    centred = tl.where(i * BLOCK_K + columns < K, row_of(x_pointer + r * K, i * BLOCK_K, K, BLOCK_K) - mean, 0.0)
-                    square += centred * centred
-                scale = tl.rsqrt(tl.sum(square, 0) / K + eps)
+                x = row_of(x_pointer + r * K, i * BLOCK_K, K, BLOCK_K)
+                shifted = tl.where(i * BLOCK_K + columns < K, x - first_x, 0.0)
+                total += shifted
+                square += shifted * shifted
+            mean, scale = mean_and_scale(first_x, total, square, K, eps)
         means = means + (mean,)
         scales = scales + (scale,)
     sums = ()
@@ -130,14 +117,18 @@ def gemv_kernel(
         tile = tiles[i].to(tl.float32)
         if GATED:
             tile_1 = tiles_1[i].to(tl.float32)
+        if NORM == 2:
+            gain = row_of(norm_weight, i * BLOCK_K, K, BLOCK_K)
+        if NORM == 2 and HAS_NORM_BIAS:
+            shift = row_of(norm_bias, i * BLOCK_K, K, BLOCK_K)
         sums_next = ()
         sums_1_next = ()
         for r in tl.static_range(ROWS):
-            x = row_of(x_pointer + r * K, i * BLOCK_K, K, BLOCK_K).to(tl.float32)
+            x = row_of(x_pointer + r * K, i * BLOCK_K, K, BLOCK_K)
             if NORM == 2:
-                x = (x - means[r]) * (scales[r] * gains[i].to(tl.float32))
-            if HAS_NORM_BIAS:
-                x += shifts[i].to(tl.float32)
+                x = (x - means[r]) * scales[r] * gain
+            if NORM == 2 and HAS_NORM_BIAS:
+                x += shift
             sums_next = sums_next + (sums[r] + folded(tile * x[None, :], BLOCK_N, BLOCK_K, FOLD),)
             if GATED:
                 sums_1_next = sums_1_next + (sums_1[r] + folded(tile_1 * x[None, :], BLOCK_N, BLOCK_K, FOLD),)

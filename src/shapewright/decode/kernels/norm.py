@@ -24,12 +24,12 @@ def norm_kernel(
         b = tl.load(bias + columns, mask=is_in, other=0.0)
     wait_for_previous(OVERLAP)
     x = tl.load(x_pointer + row * k + columns, mask=is_in, other=0.0).to(tl.float32)
-    if NORM == 2 and x_pointer.dtype.element_ty != tl.float32:
-        mean, scale = mean_and_scale(x, x * x, k, eps)
+    if NORM == 2:
+        first = tl.load(x_pointer + row * k).to(tl.float32)
+        shifted = tl.where(is_in, x - first, 0.0)
+        mean, scale = mean_and_scale(first, shifted, shifted * shifted, k, eps)
         x -= mean
     else:
-        if NORM == 2:
-            x = tl.where(is_in, x - tl.sum(x, 0) / k, 0.0)
         scale = tl.rsqrt(tl.sum(x * x, 0) / k + eps)
     y = x * scale * w.to(tl.float32)
     if HAS_BIAS:

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from shapewright.decode import products
+from shapewright.decode.products import Operands, Scratch, product_calls
 from shapewright.decode.tile import Tile
-from unit.decode.kernels.plain import Case, check_product
+from unit.decode.kernels.plain import Case, check_product, drawn, error_of, plain_product
 
 SMALL = Tile(kernel="gemv", block_n=8, block_k=16, stages=2)
 
@@ -106,6 +107,17 @@ def test_a_layer_norm_without_bias() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_the_residual_is_added_in_place(dtype: torch.dtype) -> None:
     check_product(Case(n=(21,), k=45, rows=3, residual=True, bias=True, dtype=dtype), SMALL)
+
+
+@pytest.mark.parametrize(("dtype", "mean"), [(torch.float32, 300.0), (torch.float16, 30.0)])
+def test_a_mean_far_from_the_deviation(dtype: torch.dtype, mean: float) -> None:
+    """Within the product as in the norm's own kernel."""
+    product = Case(n=(8,), k=37, norm="layer", has_norm_bias=False, dtype=dtype).product()
+    x = (drawn(2, 37, seed=0) + mean).to(dtype)
+    out = torch.full((2, 8), float("nan"), dtype=dtype)
+    for call in product_calls(product, SMALL, Operands(x=x, out=out, scratch=Scratch(x.device, x.dtype))):
+        call()
+    assert error_of(out, plain_product(product, x, None)) < (1e-4 if dtype == torch.float32 else 5e-3)
 
 
 @pytest.mark.parametrize("norm", ["rms", "layer"])

@@ -35,13 +35,34 @@ def test_squares_that_overflow_fp16(kind: str) -> None:
     check_norm(Norm(kind=kind, weight=torch.ones(40, dtype=torch.float16), eps=1e-5), 2, scale=1000.0)  # type: ignore[arg-type]
 
 
-def test_a_mean_far_from_the_deviation() -> None:
-    """The mean is taken off before squares are summed: E[x²] - E[x]² would leave nothing of a deviation of 1 around 3,000."""
-    norm = Norm(kind="layer", weight=torch.ones(64), eps=1e-5)
-    x = drawn(1, 64, seed=0) + 3000
+@pytest.mark.parametrize(
+    ("dtype", "mean", "allowed"), [(torch.float32, 3000, 1e-3), (torch.float16, 30, 2e-3), (torch.float16, 1000, 2e-3)]
+)
+def test_a_mean_far_from_the_deviation(dtype: torch.dtype, mean: float, allowed: float) -> None:
+    """A number of the row is taken off before squares are summed: E[x²] - E[x]² would leave nothing of a deviation of 1 around 3,000."""
+    norm = Norm(kind="layer", weight=torch.ones(129, dtype=dtype), eps=1e-5)
+    x = (drawn(2, 129, seed=0) + mean).to(dtype)
+    assert error_of(normed(norm, x), plain_norm(norm, x.double())) < allowed
+
+
+def test_the_number_taken_off_lies_far_out() -> None:
+    """All of the variance is the first number's."""
+    norm = Norm(kind="layer", weight=torch.ones(129), eps=1e-5)
+    x = drawn(1, 129, seed=0) * 1e-2
+    x[0, 0] = 500.0
+    assert error_of(normed(norm, x), plain_norm(norm, x.double())) < 1e-4
+
+
+def test_no_deviation_at_all() -> None:
+    """What rounding leaves of a variance of 0 is not below it."""
+    norm = Norm(kind="layer", weight=torch.ones(100, dtype=torch.float16), eps=1e-5)
+    assert not normed(norm, torch.full((1, 100), 0.1, dtype=torch.float16)).any()
+
+
+def normed(norm: Norm, x: torch.Tensor) -> torch.Tensor:
     scratch = Scratch(x.device, x.dtype)
     norm_call(norm, Operands(x=x, out=x, scratch=scratch))()
-    assert error_of(scratch.normed_rows(1, 64), plain_norm(norm, x.double())) < 1e-3
+    return scratch.normed_rows(*x.shape)
 
 
 def test_eps_alone_stands_under_the_root_of_zeros() -> None:
