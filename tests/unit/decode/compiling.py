@@ -5,7 +5,7 @@ Triton would specialise on, and compiled for the target named by backend, archit
 kernels of the test process are interpreted.
 
 A row: kernel, model, dtype, options, shared_bytes, loads_16 (loads of 16 bytes from memory, by instruction: a loop's count once), matrix
-(instructions on the matrix units), waits (for the kernel before); error in their place where the compiler refuses.
+(instructions on the matrix units), waits (for the kernel before), spills (registers, AMD); error in their place where the compiler refuses.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from shapewright.decode.step import Choices, Step
 from shapewright.decode.tile import AttentionTile, Tile
 
 POINTERS = {torch.bfloat16: "*bf16", torch.float16: "*fp16", torch.float32: "*fp32", torch.int32: "*i32", torch.int64: "*i64"}
+SPILLS = re.compile(r"\.vgpr_spill_count:\s*(\d+)")
 LOAD_16 = re.compile(
     r"ld\.global\S*\.v4\.[bf]32|ld\.global\S*\.v2\.[bu]64|cp\.async\.c[ag]\.shared\.global [^;]*0x10"
     r"|(?:global|buffer)_load_(?:dwordx4|b128)"
@@ -222,6 +223,7 @@ def compiled(launch: Launch, target: GPUTarget) -> dict[str, Any]:
         "loads_16": len(LOAD_16.findall(text)),
         "matrix": sorted(set(MATRIX.findall(text))),
         "waits": text.count("griddepcontrol.wait"),
+        "spills": sum(int(count) for count in SPILLS.findall(text)),
     }
 
 

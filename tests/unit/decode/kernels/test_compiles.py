@@ -58,6 +58,9 @@ def faults(target: str, row: dict[str, Any]) -> list[str]:
         found.append(f"matrix instructions {row['matrix']}")
     if (row["waits"] > 0) != (target == "cuda:90:32" and kernel != "embed_kernel"):
         found.append(f"{row['waits']} waits for the kernel before")
+    # Groups on the matrix units do spill on the smallest wavefront: what they hold is the units' choice.
+    if options.get("QUERIES") == 1 and row["spills"]:
+        found.append(f"{row['spills']} registers spilled")
     if row["loads_16"] < least_wide_loads(row, int(target.split(":")[2])):
         found.append(f"{row['loads_16']} loads of 16 bytes")
     return found
@@ -118,8 +121,12 @@ def test_a_fault_is_found() -> None:
         "loads_16": 16,
         "matrix": [],
         "waits": 1,
+        "spills": 0,
     }
     assert faults("cuda:90:32", row) == []
+    attention = {"QUERIES": 1, "BLOCK_S": 8, "HEAD_DIM": 64, "num_warps": 4}
+    attending = row | {"kernel": "attention_kernel", "options": attention, "waits": 0, "spills": 7}
+    assert faults("hip:gfx1100:32", attending) == ["7 registers spilled"]
     assert faults("cuda:90:32", row | {"loads_16": 15}) == ["15 loads of 16 bytes"]
     assert faults("cuda:80:32", row) == ["1 waits for the kernel before"]
     assert faults("hip:gfx942:64", row | {"waits": 0, "loads_16": 16, "shared_bytes": 65537}) == ["65537 bytes of shared memory"]
