@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
+from ..decode import NEEDED
 from ..decode.bench_rows import Check, Row, read_checks, read_every_row
 from ..errors import InputError, MissingError, shown
 from .bench import sizes
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from ..decode.bench import Plan, Summary
 
 FAULTED = 1
-NEEDED = ("torch", "transformers", "triton")
 Models = Annotated[str, Parameter(help="Names of the catalogue, config.json files or their folders, Hub ids in your own cache.")]
 
 
@@ -130,15 +130,12 @@ def _measured(plan: Plan) -> Found:
     from ..decode.bench import run
     from ..decode.bench_text import cell_text
 
-    def told(rows: Sequence[Row | Check]) -> None:
-        print(cell_text(rows), file=sys.stderr, flush=True)
-
-    def begun(line: str) -> None:
+    def tell(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
     again = f"the same command with --out {shlex.quote(str(plan.out))} goes on"
     try:
-        summary = run(plan, on_rows=told, tell=begun)
+        summary = run(plan, on_rows=lambda rows: tell(cell_text(rows)), tell=tell)
     except KeyboardInterrupt:
         print_notes([f"stopped: the cells that were measured are kept; {again}"])
         raise

@@ -37,6 +37,9 @@ _HOMES = {
     "why_not": "hooks",
 }
 
+#: What the names need besides the core.
+NEEDED = ("torch", "transformers", "triton")
+
 __all__ = ["DecodeWarning", "accelerate", "decode", "restore", "why_not"]
 
 
@@ -46,7 +49,7 @@ def __getattr__(name: str) -> Any:
     try:
         value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     except ModuleNotFoundError as error:
-        if error.name not in ("torch", "transformers", "triton"):
+        if error.name not in NEEDED:
             raise
         raise MissingError(f"{__name__}.{name} needs {error.name}", hint="pip install 'shapewright[decode]'") from None
     globals()[name] = value

@@ -13,6 +13,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from ..errors import InputError, shown
@@ -58,8 +59,8 @@ def plan_of(arguments: Sequence[str]) -> Plan:
 
 
 def _measured(plan: Plan, again: str) -> int:
-    begun = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
-    summary = run(plan, on_rows=lambda rows: print(cell_text(rows), flush=True), tell=begun)
+    tell = partial(print, file=sys.stderr, flush=True)
+    summary = run(plan, on_rows=lambda rows: print(cell_text(rows), flush=True), tell=tell)
     if summary.repaired:
         print(f"{plan.out}: {summary.repaired}", file=sys.stderr)
     if summary.num_skipped:

@@ -11,7 +11,7 @@ Errors: a file that is no run, that holds no such rows or newer ones is an `Inpu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -136,8 +136,13 @@ def row_json(row: Row | Check) -> dict[str, Any]:
 
 def read_rows(path: Path | str) -> list[Row]:
     """Rows of a run file in order; of a measurement that is there more than once, the last that is ok (else the last)."""
+    return latest(read_every_row(path))
+
+
+def latest(rows: Iterable[Row]) -> list[Row]:
+    """Of a measurement that is there more than once the last that is ok, else the last."""
     found: dict[tuple[str, ...], Row] = {}
-    for row in read_every_row(path):
+    for row in rows:
         key = (*row.key, row.gpu)
         if row.status == "ok" or key not in found or found[key].status != "ok":
             found[key] = row

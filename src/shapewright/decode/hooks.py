@@ -302,8 +302,7 @@ def why_not(model: PreTrainedModel) -> str | None:
 
 def acceleration_of(model: PreTrainedModel) -> Acceleration | None:
     """What the hooks on `model` share; None if it has none."""
-    own = vars(model) if isinstance(model, PreTrainedModel) else {}
-    return next((own[name].acceleration for name in HOOKS if is_hook(own.get(name))), None)
+    return next((vars(model)[name].acceleration for name in HOOKS if is_hook(vars(model).get(name))), None)
 
 
 def new_acceleration(model: PreTrainedModel, make_step: MakeStep | None = None) -> Acceleration:

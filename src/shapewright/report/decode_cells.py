@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from ..calibrate.products import catalogued
-from ..decode.bench_rows import ENGINES, Row
+from ..decode.bench_rows import ENGINES, Row, latest
 from ..errors import ShapewrightError
 from ..hardware.gpu import Gpu
 from ..predict.explain import explain
@@ -45,10 +45,10 @@ class Cell:
     batch: int
     context: int
     rows: Mapping[str, Row]
-    """By engine, failed ones too."""
+    """By engine the last that is ok, else the last."""
     predicted: Predicted | None = None
-    earlier: tuple[Row, ...] = ()
-    """Rows of other runs, which those in `rows` took the place of."""
+    every: tuple[Row, ...] = ()
+    """Those in `rows`, and those of other runs that they took the place of."""
 
     def row(self, engine: str) -> Row | None:
         """The engine's row, if it was measured."""
@@ -76,7 +76,7 @@ class Cell:
         other, names = self.row(over), (engine,) if engine else OURS
         # All rows of one cell in one run were begun at one time.
         found = [
-            row for row in (*self.rows.values(), *self.earlier)
+            row for row in self.every
             if other is not None and (row.started_at, row.together) == (other.started_at, other.together)
             and row.engine in names and row.status == "ok" and row.tokens_per_s
         ]  # fmt: skip
@@ -130,43 +130,28 @@ class Answer:
         return next((each for each in self.cells if (each.batch, each.context) == (batch, context)), None)
 
 
-def latest(rows: Iterable[Row]) -> list[Row]:
-    """Of a measurement that several files hold the last that is ok, else the last."""
-    found: dict[tuple[str, ...], Row] = {}
-    for row in rows:
-        key = (*row.key, row.gpu)
-        if row.status == "ok" or key not in found or found[key].status != "ok":
-            found[key] = row
-    return list(found.values())
-
-
 def answers(rows: Iterable[Row], *, is_predicted: bool = True) -> list[Answer]:
     """One for each model, number format, GPU and protocol, in the order of the rows."""
-    every = sorted(rows, key=lambda row: row.started_at or "")
-    shown = latest(every)
-    is_shown = {id(row) for row in shown}
-    earlier = [row for row in every if id(row) not in is_shown]
     groups: dict[tuple[str, str, str, int, int], list[Row]] = {}
-    for row in shown:
+    for row in sorted(rows, key=lambda row: row.started_at):
         groups.setdefault((row.model, row.dtype, row.gpu, row.new_tokens, row.warmup_tokens), []).append(row)
     return [
         Answer(
             model=model, dtype=dtype, gpu=gpu, new_tokens=new_tokens, warmup_tokens=warmup_tokens,
-            cells=_cells(own, earlier, catalogued(gpu) if is_predicted else None),
+            cells=_cells(own, catalogued(gpu) if is_predicted else None),
         )
         for (model, dtype, gpu, new_tokens, warmup_tokens), own in groups.items()
     ]  # fmt: skip
 
 
-def _cells(rows: Sequence[Row], earlier: Sequence[Row], gpu: Gpu | None) -> tuple[Cell, ...]:
+def _cells(rows: Sequence[Row], gpu: Gpu | None) -> tuple[Cell, ...]:
     sizes = sorted({(row.batch, row.context) for row in rows})
     found = []
     for batch, context in sizes:
-        own = {row.engine: row for row in rows if (row.batch, row.context) == (batch, context)}
+        every = tuple(row for row in rows if (row.batch, row.context) == (batch, context))
+        own = {row.engine: row for row in latest(every)}
         predicted = None if gpu is None else predict(next(iter(own.values())), gpu)
-        keys = {(*row.key, row.gpu) for row in own.values()}
-        replaced = tuple(row for row in earlier if (*row.key, row.gpu) in keys)
-        found.append(Cell(batch=batch, context=context, rows=own, predicted=predicted, earlier=replaced))
+        found.append(Cell(batch=batch, context=context, rows=own, predicted=predicted, every=every))
     return tuple(found)
 
 

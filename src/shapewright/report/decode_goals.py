@@ -68,6 +68,11 @@ class Outcome:
     """Of the cell's limit; None where the goal is no rate, or there is no limit."""
 
     @property
+    def share_reached(self) -> float | None:
+        """Of the cell's limit, as `share_asked`."""
+        return None if self.share_asked is None or self.value is None else self.share_asked * self.value / self.wanted
+
+    @property
     def is_reached(self) -> bool | None:
         """None where the cell was not measured."""
         if self.value is None:

@@ -101,15 +101,13 @@ def _goals(answers: Sequence[Answer]) -> list[str]:
 
 
 def _missed(found: Sequence[tuple[Answer, Sequence[Outcome]]]) -> list[str]:
-    """What each missed goal asks of the limit, and how much of it there is: of goals of the loop the loop's, else the faster of ours."""
-    rows = []
-    for answer, told in found:
-        for each in told:
-            cell = answer.cell(each.batch, each.context)
-            if each.is_reached is False and each.share_asked is not None and cell is not None and cell.ours is not None:
-                sizes = (str(each.batch), str(each.context))
-                reached = cell.share_of_limit("ours-loop" if "loop" in each.goal.name else cell.ours)
-                rows.append((answer.model, *sizes, each.goal.name, share(reached), share(each.share_asked)))
+    """What each missed goal asks of the limit, and how much of it there is."""
+    rows = [
+        (each.model, str(each.batch), str(each.context), each.goal.name, share(each.share_reached), share(each.share_asked))
+        for _, told in found
+        for each in told
+        if each.is_reached is False and each.share_asked is not None
+    ]
     if not rows:
         return []
     table = markdown_table(("model", "batch", "context", "missed", "reached, of the limit", "asked for, of the limit"), rows, "<>><>>")

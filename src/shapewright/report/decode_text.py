@@ -21,8 +21,8 @@ _SHARES = {"ours-generate": "gen %", "ours-loop": "loop %"}
 #: Each of them in words.
 MEANINGS = {
     "hf": "hf: generate of Hugging Face, sdpa",
-    "hf-eager": "eager: the same, eager attention",
-    "hf-static-compile": "static: the same, static cache and torch.compile",
+    "hf-eager": "eager: generate of Hugging Face, eager attention",
+    "hf-static-compile": "static: generate of Hugging Face, static cache and torch.compile",
     "gpt-fast": "gpt-fast: a compiled loop",
     "ours-generate": "generate: generate of the accelerated model",
     "ours-loop": "loop: shapewright.decode.decode",

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 import shapewright as sw
-from shapewright.decode.bench_rows import Row
-from shapewright.report.decode_cells import answers, latest
+from shapewright.decode.bench_rows import Row, latest
+from shapewright.report.decode_cells import answers
 from unit.report.decode_example import READ_BYTES_PER_S, failed, grid, row
 
 LLAMA = "llama-2-7b"
