@@ -46,6 +46,7 @@ TILES = {
     "flat 16": FLAT,
     "flat split": replace(FLAT, splits=4),
     "flat narrow": replace(FLAT, block_m=8, block_n=16, block_k=256, warps=1, norm_apart=True),
+    "flat chains": replace(FLAT, block_m=8, block_n=32, block_k=256, warps=2, stages=5, chains=2),
     "direct": Tile(kernel="direct", block_n=16, stages=8, warps=4),
     "direct 8": Tile(kernel="direct", block_n=8, stages=16, warps=8, norm_apart=True),
     "library": Tile(kernel="library"),
@@ -73,9 +74,15 @@ FORMS = {
     "ordinary, two stages": AttentionTile(splits=16, block_s=16, stages=2, warps=1, on_matrix_units=False),
     "ordinary, narrow": AttentionTile(splits=32, block_s=8, stages=3, warps=1, on_matrix_units=False),
     "online": AttentionTile(splits=8, block_s=16, stages=2),
+    "online, three stages": AttentionTile(splits=16, block_s=32, stages=3, warps=2),
     "unified": AttentionTile(splits=8, block_s=32, stages=2, unified=True),
 }
 Check = Callable[[], tuple[float, float]]
+
+
+def forms_of(group: int) -> dict[str, AttentionTile]:
+    """What a group of queries a key-value head can run as: more than one takes the matrix units, whose tiles have 16 slots or more."""
+    return {form: tile for form, tile in FORMS.items() if group == 1 or tile.on_matrix_units}
 
 
 def can_overlap() -> bool:
@@ -287,8 +294,8 @@ def is_direct(case: Case) -> bool:
 
 def product_checks() -> Iterator[tuple[str, Check]]:
     rows_of = {
-        "gemv": (1, 2, 4), "flat 8": (3, 8), "flat 16": (1, 16, 17), "flat split": (5,), "flat narrow": (9,), "direct": (2, 8, 16),
-        "direct 8": (1, 9, 32), "library": (4,),
+        "gemv": (1, 2, 4), "flat 8": (3, 8), "flat 16": (1, 16, 17), "flat split": (5,), "flat narrow": (9,), "flat chains": (4, 8),
+        "direct": (2, 8, 16), "direct 8": (1, 9, 32), "library": (4,),
     }  # fmt: skip
     for name, case in CASES.items():
         for kind, tile in TILES.items():
@@ -309,14 +316,14 @@ def product_checks() -> Iterator[tuple[str, Check]]:
 
 def attention_checks() -> Iterator[tuple[str, Check]]:
     for name, sizes in ATTENTIONS.items():
-        for form, tile in FORMS.items():
+        for form, tile in forms_of(sizes["heads"] // sizes["kv_heads"]).items():
             for dtype in (BF16, FP16):
                 for length, starts in ((0, (0,)), (1, (0, 1)), (127, (0, 100)), (2049, (0, 2048))):
                     title = f"attention {name}, {form}, {length} slots, {NAMES[dtype]}"
                     make = lambda sizes=sizes, dtype=dtype, length=length, starts=starts: scene(length, starts, dtype=dtype, **sizes)  # noqa: E731
                     yield title, lambda make=make, tile=tile: check_attention(make(), tile)
     for group in (1, 2):
-        for form, tile in FORMS.items():
+        for form, tile in forms_of(group).items():
             for dtype in (FP16, FP32):
                 for name, scores in SCORES.items():
                     title = f"softmax {name}, {form}, group {group}, {NAMES[dtype]}"
@@ -327,9 +334,19 @@ def attention_checks() -> Iterator[tuple[str, Check]]:
 def step_checks() -> Iterator[tuple[str, Check]]:
     for dtype, kv_heads in ((BF16, 32), (FP16, 8)):
         make = lambda dtype=dtype, kv_heads=kv_heads: small_llama(dtype, kv_heads)  # noqa: E731
-        for kind, batch in (("gemv", 1), ("gemv", 2), ("flat 8", 4), ("flat narrow", 4), ("flat split", 8), ("direct", 8), ("library", 16)):
-            for form, overlaps in ((form, overlaps) for form in FORMS for overlaps in ((False, True) if can_overlap() else (False,))):
-                choices = Fixed(tile=TILES[kind], attention_tile=FORMS[form], overlaps=overlaps)
+        for kind, batch in (
+            ("gemv", 1),
+            ("gemv", 2),
+            ("flat 8", 4),
+            ("flat narrow", 4),
+            ("flat chains", 8),
+            ("flat split", 8),
+            ("direct", 8),
+            ("library", 16),
+        ):
+            forms = forms_of(32 // kv_heads)
+            for form, overlaps in ((form, overlaps) for form in forms for overlaps in ((False, True) if can_overlap() else (False,))):
+                choices = Fixed(tile=TILES[kind], attention_tile=forms[form], overlaps=overlaps)
                 title = f"{kind}, {form}{', overlapping' if overlaps else ''}, batch {batch}, {kv_heads} kv heads, {NAMES[dtype]}"
                 yield f"step {title}", lambda make=make, batch=batch, choices=choices: check_step(make(), batch, choices)
                 yield f"greedy {title}", lambda make=make, batch=batch, choices=choices: check_greedy(make(), batch, choices)

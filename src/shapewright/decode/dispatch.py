@@ -253,5 +253,5 @@ def _within(tile: Tile, product: Product) -> Tile:
     """No wider along k than the product."""
     if tile.kernel in ("library", "direct"):
         return tile
-    least = MATRIX_UNIT if tile.kernel == "flat" else 1
+    least = MATRIX_UNIT * tile.chains if tile.kernel == "flat" else 1
     return replace(tile, block_k=max(least, min(tile.block_k, 1 << (product.k - 1).bit_length())))

@@ -253,6 +253,7 @@ def _flat(product: Product, tile: Tile, operands: Operands, options: dict) -> Ca
         "BLOCK_K": tile.block_k,
         "SPLITS": tile.splits,
         "STAGES": tile.stages,
+        "CHAINS": tile.chains,
         "EVEN": all(part.n % tile.block_n == 0 for part in product.parts) and product.k % (tile.block_k * tile.splits) == 0,
     }
     return launch(flat_kernel, grid, arguments, options | more)

@@ -36,12 +36,12 @@ REPLAYS, REPEATS = 10, 3
 FINALISTS = 3
 # Of GEMVs, by rows: outputs a program, tiles on their way.
 GEMV_SHAPES = {1: ((4, 4), (4, 2)), 2: ((4, 4), (2, 4))}
-# Of flat products, by the most rows they are tried for: outputs, columns, warps, stages.
+# Of flat products, by the most rows they are tried for: outputs, columns, warps, stages, chains.
 FLAT_SHAPES = {
     1: (),
-    8: ((16, 512, 1, 3), (16, 256, 1, 5), (32, 256, 2, 5)),
-    16: ((32, 512, 2, 3), (16, 256, 1, 3), (16, 256, 1, 8), (32, 256, 2, 5)),
-    64: ((64, 128, 4, 4), (64, 64, 4, 5), (32, 256, 4, 3)),
+    8: ((32, 256, 2, 5, 2), (16, 512, 1, 3, 4), (16, 256, 1, 5, 2)),
+    16: ((32, 512, 2, 3, 1), (16, 256, 1, 3, 1), (16, 256, 1, 5, 2), (16, 256, 1, 8, 1), (32, 256, 2, 5, 1)),
+    64: ((64, 128, 4, 4, 1), (64, 64, 4, 5, 1), (32, 256, 4, 3, 1)),
 }
 MOST_DIRECT_ROWS, LEAST_LIBRARY_ROWS = 8, 8
 #: Epilogue, norm, n and k of a product.
@@ -84,8 +84,8 @@ def candidates(rows: int) -> list[Tile]:
     shapes = next(shapes for most, shapes in FLAT_SHAPES.items() if rows <= most)
     block_m = max(8, 1 << (rows - 1).bit_length())
     flat = [
-        Tile(kernel="flat", block_m=block_m, block_n=n, block_k=k, warps=warps, stages=stages, norm_apart=True)
-        for n, k, warps, stages in shapes
+        Tile(kernel="flat", block_m=block_m, block_n=n, block_k=k, warps=warps, stages=stages, chains=chains, norm_apart=True)
+        for n, k, warps, stages, chains in shapes
     ]
     direct = [Tile(kernel="direct", block_n=16, stages=8, warps=8, norm_apart=True)] if rows <= MOST_DIRECT_ROWS else []
     return [*gemv, *flat, *direct, *([Tile(kernel="library")] if rows >= LEAST_LIBRARY_ROWS else [])]

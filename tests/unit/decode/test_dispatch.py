@@ -166,6 +166,13 @@ def test_a_gemv_is_no_wider_than_its_product(k: int, block_k: int) -> None:
 
 
 @pytest.mark.parametrize(("k", "block_k"), [(1, 16), (17, 32), (300, 256)])
+def test_every_chain_is_as_wide_as_a_matrix_unit(k: int, block_k: int) -> None:
+    """Of four, each a quarter of the tile."""
+    chained = replace(FLAT, chains=4)
+    assert Dispatch(H200, Table(entries=(entry(64, 64, 8, chained),))).product(product_of(64, k=k), 8).block_k == max(64, block_k)
+
+
+@pytest.mark.parametrize(("k", "block_k"), [(1, 16), (17, 32), (300, 256)])
 def test_a_flat_tile_is_as_wide_as_a_matrix_unit(k: int, block_k: int) -> None:
     assert Dispatch(H200, Table(entries=(entry(64, 64, 8, FLAT),))).product(product_of(64, k=k), 8).block_k == block_k
 

@@ -25,23 +25,35 @@ from shapewright.decode.kernels.common import let_next_start, wait_for_previous
 
 
 @triton.jit
-def turned(head, d, is_d, norm_weight, cos, sin, eps, HEAD_DIM: tl.constexpr, ROTARY: tl.constexpr, NORM: tl.constexpr):
-    """One head per row of `head` pointers `[heads, 1]`, normed over its dimensions and turned: `[heads, BLOCK_D]`, fp32."""
-    x = tl.load(head + d, mask=is_d, other=0.0).to(tl.float32)
+def head_of(head, d, is_d, ROTARY: tl.constexpr):
+    """One head per row of `head` pointers `[heads, 1]`, as it lies, and with its halves swapped where it is turned: `[heads, BLOCK_D]`."""
+    x = tl.load(head + d, mask=is_d, other=0.0)
+    swapped = x
+    if ROTARY > 0:
+        swapped = tl.load(head + swapped_places(d, ROTARY), mask=is_d & (d < ROTARY), other=0.0)
+    return x, swapped
+
+
+@triton.jit
+def swapped_places(d, ROTARY: tl.constexpr):
+    """Where the other of a pair of turned dimensions lies."""
+    half: tl.constexpr = ROTARY // 2
+    return tl.where(d < half, d + half, d - half)
+
+
+@triton.jit
+def turned(x, swapped, d, norm_weight, c, s, eps, HEAD_DIM: tl.constexpr, ROTARY: tl.constexpr, NORM: tl.constexpr):
+    """Heads normed over their dimensions and turned by cosines c and sines s, in fp32."""
+    x = x.to(tl.float32)
+    swapped = swapped.to(tl.float32)
     scale = 1.0
     if NORM:
         scale = tl.rsqrt(tl.sum(x * x, 1) / HEAD_DIM + eps)[:, None]
         x *= scale * tl.load(norm_weight + d, mask=d < HEAD_DIM, other=0.0).to(tl.float32)
     if ROTARY > 0:
-        half: tl.constexpr = ROTARY // 2
-        is_rotary = d < ROTARY
-        partner = tl.where(d < half, d + half, d - half)
-        other = tl.load(head + partner, mask=is_d & is_rotary, other=0.0).to(tl.float32)
         if NORM:
-            other *= scale * tl.load(norm_weight + partner, mask=is_rotary, other=0.0).to(tl.float32)
-        c = tl.load(cos + d, mask=is_rotary, other=1.0)
-        s = tl.load(sin + d, mask=is_rotary, other=0.0)
-        x = x * c + tl.where(d < half, -other, other) * s
+            swapped *= scale * tl.load(norm_weight + swapped_places(d, ROTARY), mask=d < ROTARY, other=0.0).to(tl.float32)
+        x = x * c + tl.where(d < ROTARY // 2, -swapped, swapped) * s
     return x
 
 
@@ -169,27 +181,34 @@ def attention_kernel(
     is_d = d < HEAD_DIM
     old_key = slots_of(keys, begin, end, d, is_d, HEAD_DIM, BLOCK_S)
     old_value = slots_of(values, begin, end, d, is_d, HEAD_DIM, BLOCK_S)
-    cos = cosines
-    sin = sines
+    c = 1.0
+    s = 0.0
     if ROTARY > 0:
         position = tl.load(positions + row)
-        cos += position * ROTARY
-        sin += position * ROTARY
-    wait_for_previous(OVERLAP)
+        c = tl.load(cosines + position * ROTARY + d, mask=d < ROTARY, other=1.0)
+        s = tl.load(sines + position * ROTARY + d, mask=d < ROTARY, other=0.0)
     here = qkv + row.to(tl.int64) * qkv_stride
     q_heads = here + (kv_head * GROUP + queries)[:, None] * q_stride
-    q = turned(q_heads, d, is_d & is_query[:, None], query_norm, cos, sin, eps, HEAD_DIM, ROTARY, HAS_NORM) * scale
+    one = tl.arange(0, 1)[:, None]
+    key_head = here + k_first + kv_head * kv_stride + one
+    value_head = here + v_first + kv_head * kv_stride + one
+    wait_for_previous(OVERLAP)
+    q, swapped_q = head_of(q_heads, d, is_d & is_query[:, None], ROTARY)
+    # Asked for now, used after the loop: the split that has them is the one that the others wait for.
+    is_new = is_d & (split == 0)
+    new_key, swapped_key = head_of(key_head, d, is_new, ROTARY)
+    new_value = tl.load(value_head + d, mask=is_new, other=0.0)
+    q = turned(q, swapped_q, d, query_norm, c, s, eps, HEAD_DIM, ROTARY, HAS_NORM) * scale
     if QUERIES > 1:
         # The matrix units take queries in the cache's dtype: the new key meets the same ones, or its weight is off beside theirs.
         q = q.to(cache_keys.dtype.element_ty).to(tl.float32)
-    one = tl.arange(0, 1)[:, None]
     m, total, out = attended(
         q, old_key, old_value, keys, values, begin, end, d, is_d, phi, HEAD_DIM, QUERIES, BLOCK_S, BLOCK_D, UNIFIED, STAGES
     )  # fmt: skip
     if split == 0:
         stored = cache_keys.dtype.element_ty
-        key = turned(here + k_first + kv_head * kv_stride + one, d, is_d, key_norm, cos, sin, eps, HEAD_DIM, ROTARY, HAS_NORM).to(stored)
-        value = tl.load(here + v_first + kv_head * kv_stride + one + d, mask=is_d, other=0.0).to(stored)
+        key = turned(new_key, swapped_key, d, key_norm, c, s, eps, HEAD_DIM, ROTARY, HAS_NORM).to(stored)
+        value = new_value.to(stored)
         slot = base + length.to(tl.int64) * HEAD_DIM + d
         tl.store(cache_keys + slot, key, mask=is_d)
         tl.store(cache_values + slot, value, mask=is_d)
@@ -242,9 +261,10 @@ def attention_kernel(
                 q, old_key, old_value, keys, values, low, length, d, is_d, phi,
                 HEAD_DIM, QUERIES, BLOCK_S, BLOCK_D, False, STAGES,
             )  # fmt: skip
-            key = turned(here + k_first + kv_head * kv_stride + one, d, is_d, key_norm, cos, sin, eps, HEAD_DIM, ROTARY, HAS_NORM)
+            new_key, swapped_key = head_of(key_head, d, is_d, ROTARY)
+            key = turned(new_key, swapped_key, d, key_norm, c, s, eps, HEAD_DIM, ROTARY, HAS_NORM)
             key = key.to(cache_keys.dtype.element_ty).to(tl.float32)
-            value = tl.load(here + v_first + kv_head * kv_stride + one + d, mask=is_d, other=0.0).to(tl.float32)
+            value = tl.load(value_head + d, mask=is_d, other=0.0).to(tl.float32)
             m, total, out = merged(m, total, out, tl.sum(q * key, 1), value)
             again = (out / total[:, None]).to(out_pointer.dtype.element_ty)
             tl.store(out_row + queries[:, None] * HEAD_DIM + d, again, mask=is_d & is_query[:, None])

@@ -81,12 +81,22 @@ def direct_kernel(
             tiles = tiles + (tl.load(weight + i * 32, eviction_policy="evict_first"),)
             if GATED:
                 tiles_1 = tiles_1 + (tl.load(weight_1 + i * 32, eviction_policy="evict_first"),)
-    wait_for_previous(OVERLAP)
     x_rows = (tl.arange(0, M_EIGHTS) * 8)[None, None, :, None] + eight
     is_x = x_rows < rows
     x_pointer += x_rows * K + columns
     rows_out = tl.arange(0, BLOCK_M)
     is_row = (rows_out < rows)[:, None]
+    columns_out = block * BLOCK_N + tl.arange(0, BLOCK_N)
+    place = rows_out[:, None].to(tl.int64) * out_stride + first + columns_out[None, :]
+    if HAS_BIAS:
+        b = tl.load(bias + columns_out)[None, :]
+        if GATED:
+            b_1 = tl.load(bias_1 + columns_out)[None, :]
+    if HANDS_OVER:
+        gain = tl.load(next_weight + columns_out)[None, :]
+    wait_for_previous(OVERLAP)
+    if HAS_RESIDUAL:
+        residual = tl.load(residual_pointer + place, mask=is_row, other=0.0)
     if NORM == 1:
         squares = square_sums_of_rows(squares_pointer, rows_out, rows, num_squares, SQUARES)
     if SWAPPED:
@@ -106,25 +116,23 @@ def direct_kernel(
             if i + DEPTH < TILES:
                 tiles_1 = tiles_1 + (tl.load(weight_1 + (i + DEPTH) * 32, eviction_policy="evict_first"),)
     y = total(sums, SWAPPED)
-    columns_out = block * BLOCK_N + tl.arange(0, BLOCK_N)
     if NORM == 1:
         scale = tl.rsqrt(tl.sum(squares, 1) / K + eps)[:, None]
         y *= scale
     if HAS_BIAS:
-        y += tl.load(bias + columns_out).to(tl.float32)[None, :]
+        y += b.to(tl.float32)
     y = activate(y, ACTIVATION)
     if GATED:
         up = total(sums_1, SWAPPED)
         if NORM == 1:
             up *= scale
         if HAS_BIAS:
-            up += tl.load(bias_1 + columns_out).to(tl.float32)[None, :]
+            up += b_1.to(tl.float32)
         y *= up
-    place = rows_out[:, None].to(tl.int64) * out_stride + first + columns_out[None, :]
     if HAS_RESIDUAL:
-        y += tl.load(residual_pointer + place, mask=is_row, other=0.0).to(tl.float32)
+        y += residual.to(tl.float32)
     stored = y.to(out_pointer.dtype.element_ty)
     tl.store(out_pointer + place, stored, mask=is_row)
     if HANDS_OVER:
-        of_outputs = handed_over(stored, tl.load(next_weight + columns_out)[None, :], next_pointer + place, is_row)
+        of_outputs = handed_over(stored, gain, next_pointer + place, is_row)
         tl.store(next_squares + rows_out * tl.num_programs(0) + tl.program_id(0), tl.sum(of_outputs, 1), mask=rows_out < rows)

@@ -86,9 +86,18 @@ def gemv_kernel(
             tiles = tiles + (tile_of(weight, offsets, is_row, i * BLOCK_K, step, K, BLOCK_K, EVEN),)
             if GATED:
                 tiles_1 = tiles_1 + (tile_of(weight_1, offsets, is_row, i * BLOCK_K, step, K, BLOCK_K, EVEN),)
+    if HAS_BIAS:
+        b = tl.load(bias + rows, mask=is_row, other=0.0)
+        if GATED:
+            b_1 = tl.load(bias_1 + rows, mask=is_row, other=0.0)
+    if HANDS_OVER:
+        next_gain = tl.load(next_weight + rows, mask=is_row, other=0.0)
     wait_for_previous(OVERLAP)
+    residuals = ()
     squares = ()
     for r in tl.static_range(ROWS):
+        if HAS_RESIDUAL:
+            residuals = residuals + (tl.load(residual_pointer + r * out_stride + first + rows, mask=is_row, other=0.0),)
         if NORM == 1:
             squares = squares + (square_sums(squares_pointer, r, num_squares, SQUARES),)
     means = ()
@@ -139,26 +148,30 @@ def gemv_kernel(
             tiles = tiles + (tile_of(weight, offsets, is_row, (i + DEPTH) * BLOCK_K, step, K, BLOCK_K, EVEN),)
             if GATED:
                 tiles_1 = tiles_1 + (tile_of(weight_1, offsets, is_row, (i + DEPTH) * BLOCK_K, step, K, BLOCK_K, EVEN),)
+    ys = ()
     for r in tl.static_range(ROWS):
         y = tl.sum(sums[r], 1)
         if NORM == 1:
             scale = tl.rsqrt(tl.sum(squares[r], 0) / K + eps)
             y *= scale
         if HAS_BIAS:
-            y += tl.load(bias + rows, mask=is_row, other=0.0).to(tl.float32)
+            y += b.to(tl.float32)
         y = activate(y, ACTIVATION)
         if GATED:
             up = tl.sum(sums_1[r], 1)
             if NORM == 1:
                 up *= scale
             if HAS_BIAS:
-                up += tl.load(bias_1 + rows, mask=is_row, other=0.0).to(tl.float32)
+                up += b_1.to(tl.float32)
             y *= up
-        at = r * out_stride + first + rows
         if HAS_RESIDUAL:
-            y += tl.load(residual_pointer + at, mask=is_row, other=0.0).to(tl.float32)
-        stored = y.to(out_pointer.dtype.element_ty)
+            y += residuals[r].to(tl.float32)
+        ys = ys + (y,)
+    # Nothing is stored before all sums are exchanged: no load may move up past a store.
+    for r in tl.static_range(ROWS):
+        at = r * out_stride + first + rows
+        stored = ys[r].to(out_pointer.dtype.element_ty)
         tl.store(out_pointer + at, stored, mask=is_row)
         if HANDS_OVER:
-            of_outputs = handed_over(stored, tl.load(next_weight + rows, mask=is_row, other=0.0), next_pointer + at, is_row)
+            of_outputs = handed_over(stored, next_gain, next_pointer + at, is_row)
             tl.store(next_squares + r * tl.num_programs(0) + tl.program_id(0), tl.sum(of_outputs, 0))

@@ -12,6 +12,7 @@ from unit.decode.kernels.plain import Case, check_product
 
 SMALL = Tile(kernel="flat", block_m=8, block_n=16, block_k=16, stages=2)
 SPLIT = Tile(kernel="flat", block_m=8, block_n=16, block_k=16, splits=2, stages=2)
+CHAINED = Tile(kernel="flat", block_m=8, block_n=16, block_k=64, stages=2, chains=4)
 DTYPES = [torch.float32, torch.float16]
 
 
@@ -74,6 +75,15 @@ def test_transposed(shape: tuple[int, int], tile: Tile) -> None:
 )
 def test_tiles(tile: Tile) -> None:
     check_product(Case(n=(40, 7, 7), k=70, rows=19, epilogue="qkv", norm="rms"), tile)
+
+
+@pytest.mark.parametrize("splits", [1, 2])
+@pytest.mark.parametrize("k", [1, 15, 64, 70, 129, 192])
+@pytest.mark.parametrize("is_gated", [False, True], ids=["one", "gated"])
+def test_chains(is_gated: bool, k: int, splits: int) -> None:
+    """Each takes its columns of every tile; of the last tile some may have none."""
+    parts = {"n": (19, 19), "epilogue": "gated", "activation": "silu"} if is_gated else {"n": (19,), "residual": True}
+    check_product(Case(k=k, rows=3, norm="rms", bias=True, **parts), replace(CHAINED, splits=splits))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("tile", [SMALL, SPLIT], ids=["whole", "split"])
