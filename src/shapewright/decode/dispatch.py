@@ -5,8 +5,8 @@ was tried, the tile of the fastest whole step: a GEMV on the ordinary units for 
 library's product where that is faster (FlashDecoding++, Hong et al., 2024, section 5: the heuristic dataflow, with its M1 and M2
 wherever they fall).
 What `shapewright decode profile` measured on the user's own GPU comes before the shipped table.
-A product that was not measured takes the tile of the one nearest to it in n · k, of the same norm if there is one; rows between two
-measured numbers, the larger's; more rows than any, the default. fp32 and transposed weights (GPT-2) take defaults.
+A product that was not measured takes the tile of the one nearest to it in n · k, of the same norm or of none if there is one; rows between
+two measured numbers, the larger's; more rows than any, the default. fp32 and transposed weights (GPT-2) take defaults.
 """
 
 from __future__ import annotations
@@ -79,10 +79,10 @@ class Table:
         if not kin:
             return None
         fewest = min(entry.rows for entry in kin)
-        size = product.n * product.k
+        size, norm = product.n * product.k, norm_kind(product)
         nearest = min(
             (entry for entry in kin if entry.rows == fewest),
-            key=lambda entry: (entry.norm != norm_kind(product), abs(math.log(entry.n * entry.k / size))),
+            key=lambda entry: (entry.norm not in (norm, "none"), abs(math.log(entry.n * entry.k / size)), entry.norm != norm),
         )
         return nearest.tile
 
@@ -99,8 +99,8 @@ class Table:
 
 
 def norm_kind(product: Product) -> str:
-    """The norm before a product, as tables name it."""
-    return "none" if product.norm is None else product.norm.kind
+    """The norm before a product, or after one that has none before it, as tables name it: what it hands over takes time as well."""
+    return product.norm_after if product.norm is None else product.norm.kind
 
 
 def _place(entry: Entry) -> tuple[str, str, str, int, int, int]:

@@ -18,7 +18,7 @@ from shapewright.decode.kernels.direct import direct_kernel
 from shapewright.decode.kernels.flat import flat_kernel
 from shapewright.decode.kernels.gemv import gemv_kernel
 from shapewright.decode.kernels.norm import norm_kernel
-from shapewright.decode.layers import Linear, Norm
+from shapewright.decode.layers import Decoder, Layer, Linear, Norm
 from shapewright.decode.tile import Tile
 
 Call = Callable[[], object]
@@ -44,6 +44,8 @@ class Product:
     parts: tuple[Linear, ...]
     norm: Norm | None = None
     activation: str = "none"
+    norm_after: str = "none"
+    """Kind of the norm that takes its output."""
 
     @property
     def is_gated(self) -> bool:
@@ -64,6 +66,40 @@ class Product:
     def outputs(self) -> int:
         """Width of what is written."""
         return self.parts[0].n if self.is_gated else self.n
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerProducts:
+    """The products of one layer, in their order."""
+
+    layer: Layer
+    qkv: Product
+    out: Product
+    up: Product
+    down: Product
+
+
+def layer_products(layer: Layer) -> LayerProducts:
+    """What a layer multiplies with its weights."""
+    attention, mlp = layer.attention, layer.mlp
+    return LayerProducts(
+        layer=layer,
+        qkv=Product(epilogue="qkv", parts=attention.parts, norm=layer.attention_norm),
+        # In a parallel block only the sum with the MLP's output is normed.
+        out=Product(epilogue="residual", parts=(attention.out,), norm_after="none" if layer.is_parallel else layer.mlp_norm.kind),
+        up=Product(
+            epilogue="activation" if mlp.gate is None else "gated",
+            parts=(mlp.up,) if mlp.gate is None else (mlp.gate, mlp.up),
+            norm=layer.mlp_norm,
+            activation=mlp.activation,
+        ),
+        down=Product(epilogue="residual", parts=(mlp.down,), norm_after=layer.attention_norm.kind),
+    )
+
+
+def logits_product(decoder: Decoder) -> Product:
+    """The last of a step."""
+    return Product(epilogue="logits", parts=(decoder.head,), norm=decoder.final_norm)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

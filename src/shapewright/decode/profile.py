@@ -22,7 +22,7 @@ from shapewright.decode.buffers import Buffers
 from shapewright.decode.dispatch import Dispatch, Entry, Hardware, Table, fitted, hardware_of, load_table, norm_kind
 from shapewright.decode.engine import MAX_BATCH
 from shapewright.decode.layers import Attention, Decoder
-from shapewright.decode.products import Launch, Product
+from shapewright.decode.products import Launch, Product, layer_products, logits_product
 from shapewright.decode.step import Step
 from shapewright.decode.tile import AttentionTile, Tile
 from shapewright.errors import InputError, unknown_name
@@ -192,16 +192,8 @@ def _reset(buffers: Buffers) -> None:
 
 def step_products(decoder: Decoder) -> Iterator[Product]:
     """The products of one layer, and the logits'."""
-    layer = decoder.layers[0]
-    mlp = layer.mlp
-    yield Product(epilogue="qkv", parts=layer.attention.parts, norm=layer.attention_norm)
-    yield Product(epilogue="residual", parts=(layer.attention.out,))
-    if mlp.gate is not None:
-        yield Product(epilogue="gated", parts=(mlp.gate, mlp.up), norm=layer.mlp_norm, activation=mlp.activation)
-    else:
-        yield Product(epilogue="activation", parts=(mlp.up,), norm=layer.mlp_norm, activation=mlp.activation)
-    yield Product(epilogue="residual", parts=(mlp.down,))
-    yield Product(epilogue="logits", parts=(decoder.head,), norm=decoder.final_norm)
+    own = layer_products(decoder.layers[0])
+    yield from (own.qkv, own.out, own.up, own.down, logits_product(decoder))
 
 
 def _first_layers(decoder: Decoder) -> Decoder:

@@ -8,7 +8,6 @@ its input and ended by the product after it; a parallel block keeps its second s
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -18,16 +17,19 @@ from shapewright.decode.buffers import Buffers
 from shapewright.decode.kernels.argmax import argmax_kernel
 from shapewright.decode.kernels.attention import attention_kernel
 from shapewright.decode.kernels.embed import embed_kernel
-from shapewright.decode.layers import Attention, Decoder, Layer
+from shapewright.decode.layers import Attention, Decoder
 from shapewright.decode.products import (
     Call,
     Handover,
     Launch,
+    LayerProducts,
     Operands,
     Product,
     Scratch,
     ceil_div,
     launch,
+    layer_products,
+    logits_product,
     next_of,
     num_programs,
     product_calls,
@@ -54,17 +56,6 @@ class Choices(Protocol):
     def attention(self, attention: Attention, batch: int) -> AttentionTile:
         """How attention of `batch` rows runs."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerProducts:
-    """The products of one layer, in their order."""
-
-    layer: Layer
-    qkv: Product
-    out: Product
-    up: Product
-    down: Product
 
 
 class Step:
@@ -103,8 +94,8 @@ class Step:
 
     def _calls(self) -> list[Call]:
         """Embedding, layers, logits: each product that makes the input of an RMS norm leaves it half done."""
-        layers = [self._products(layer) for layer in self.decoder.layers]
-        logits = Product(epilogue="logits", parts=(self.decoder.head,), norm=self.decoder.final_norm)
+        layers = [layer_products(layer) for layer in self.decoder.layers]
+        logits = logits_product(self.decoder)
         calls: list[Call] = []
         before = self._handover(layers[0].qkv, self._embed_grid()[1])
         calls.append(self._embed(before))
@@ -160,21 +151,6 @@ class Step:
         if self.decoder.rotary is None:
             return self.residual, self.residual
         return self.decoder.rotary(self.buffers.capacity)
-
-    def _products(self, layer: Layer) -> LayerProducts:
-        attention, mlp = layer.attention, layer.mlp
-        return LayerProducts(
-            layer=layer,
-            qkv=Product(epilogue="qkv", parts=attention.parts, norm=layer.attention_norm),
-            out=Product(epilogue="residual", parts=(attention.out,)),
-            up=Product(
-                epilogue="activation" if mlp.gate is None else "gated",
-                parts=(mlp.up,) if mlp.gate is None else (mlp.gate, mlp.up),
-                norm=layer.mlp_norm,
-                activation=mlp.activation,
-            ),
-            down=Product(epilogue="residual", parts=(mlp.down,)),
-        )
 
     def _layer(self, index: int, products: LayerProducts, before: Handover | None, after: Handover | None) -> list[Call]:
         x, layer = self.residual, products.layer

@@ -72,6 +72,19 @@ def test_the_same_norm_before_the_nearest_size() -> None:
     assert len(table.merged([replace(entry(64, 64, 1, far), norm="none")]).entries) == 3
 
 
+def test_a_product_that_a_norm_follows_takes_what_was_measured_before_that_norm() -> None:
+    """Of entries of one size that of its norm, then one of none (tables of before had no others), then any."""
+    of_norm = {norm: replace(entry(64, 64, 1, replace(GEMV, block_n=n)), norm=norm) for n, norm in enumerate(("none", "rms", "layer"), 1)}
+
+    def chosen(*norms: str) -> int:
+        product = replace(product_of(64, k=64), norm_after="rms")
+        tile = Table(entries=tuple(of_norm[norm] for norm in norms)).tile(product, "bfloat16", 1)
+        assert tile is not None
+        return tile.block_n
+
+    assert [chosen("none", "rms", "layer"), chosen("layer", "none"), chosen("layer")] == [2, 1, 3]
+
+
 def test_rows_between_two_measured_numbers_take_the_larger() -> None:
     tiles = {rows: replace(FLAT, stages=rows) for rows in (1, 4, 16)}
     table = Table(entries=tuple(entry(64, 64, rows, tile) for rows, tile in tiles.items()))

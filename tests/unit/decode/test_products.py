@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from shapewright.decode.layers import Norm
-from shapewright.decode.products import Handover, Operands, Product, Scratch, product_calls, takes_handover
+from shapewright.decode.products import Handover, Operands, Product, Scratch, layer_products, product_calls, takes_handover
 from shapewright.decode.tile import Tile
 from unit.decode.kernels.plain import Case, check_product, drawn, error_of, plain_product
+from unit.decode.kernels.small import attention_of, decoder_of
 
 LIBRARY = Tile(kernel="library")
 GEMV = Tile(kernel="gemv", block_n=8, block_k=16, stages=2)
@@ -159,3 +160,10 @@ def test_weights_are_read_where_they_lie() -> None:
         for call in calls:
             call()
         assert error_of(out, plain_product(product, x, None)) < 3e-6
+
+
+def test_norms_after_products_of_a_layer() -> None:
+    """A parallel block norms the sum of both its halves."""
+    layer = decoder_of(attention_of(heads=2, head_dim=16)).layers[0]
+    kinds = [(own.out.norm_after, own.down.norm_after) for own in map(layer_products, (layer, replace(layer, is_parallel=True)))]
+    assert kinds == [("rms", "rms"), ("none", "rms")]
