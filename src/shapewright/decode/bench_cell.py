@@ -6,7 +6,10 @@ cancel. W (`warmup_tokens`, 16) holds what an engine does at its first steps of 
 down by being watched, and a loop of ours is timed exactly as `generate` is. A call for one token is the time to first token.
 
 The order. Every engine is made and makes its first tokens (`warmup_s`), then all run once untimed, so that clocks and caches are awake.
-Then the repeats: one engine after the other, every other repeat backwards, so that none always follows the same one. What runs out of
+Then the repeats: one engine after the other, every other repeat backwards, so that none always follows the same one. A GPU rests before
+each timed call for as long as the engine's prompt took: without that, a prompt of 4096 tokens takes up to 10 ms of 120 longer or shorter
+by what ran just before it (seen on an H200; a card at its power limit is a guess), which the steps between two calls would be told to take.
+What runs out of
 memory among its neighbours runs again alone, and its row says so. Seconds and bytes.
 
 Errors of one engine (out of memory, a model that it cannot run) are rows; after a fault of the GPU the process can measure nothing more,
@@ -16,6 +19,7 @@ which is `GpuFault`.
 from __future__ import annotations
 
 import gc
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -33,6 +37,8 @@ from .bench_turn import Turn, row_of
 ALONE = "ran alone: memory did not suffice for it beside the others"
 #: Steps whose kernels are counted.
 _COUNTED_STEPS = 8
+#: No rest is longer, seconds.
+_MOST_REST_S = 0.5
 _OURS = __package__ or ""
 
 
@@ -52,6 +58,7 @@ class Habits:
     counts_launches: bool = False
     """Count kernels after the timing. A profiler that was once loaded slows down what is launched later: time in another run."""
     make: MakeEngine = make_engine
+    sleep: Callable[[float], object] = time.sleep
 
 
 class CellBench:
@@ -135,9 +142,15 @@ class CellBench:
         """One repeat."""
         cell = self.task.cell
         if turn.name != "read":
-            turn.ttft_s.append(self._wall_s(turn, 1))
-        short_s = self._wall_s(turn, cell.warmup_tokens)
-        turn.repeats_s.append(self._wall_s(turn, cell.warmup_tokens + cell.new_tokens) - short_s)
+            turn.ttft_s.append(self._rested_s(turn, 1))
+        short_s = self._rested_s(turn, cell.warmup_tokens)
+        turn.repeats_s.append(self._rested_s(turn, cell.warmup_tokens + cell.new_tokens) - short_s)
+
+    def _rested_s(self, turn: Turn, num_tokens: int) -> float:
+        """Seconds of a call, after a rest."""
+        if self.task.device.is_gpu and turn.ttft_s:
+            self.habits.sleep(min(turn.ttft_s[-1], _MOST_REST_S))
+        return self.clock.wall_s(lambda: turn.made().generate(num_tokens))
 
     def _count(self, turn: Turn) -> None:
         """Kernels of a step: those of a longer call less those of a shorter one."""
@@ -147,10 +160,6 @@ class CellBench:
         if long is not None and short is not None:
             turn.launches = digits((long.num_launches - short.num_launches) / _COUNTED_STEPS)
             turn.notes.append("kernels counted: cells after the first ran with a profiler loaded")
-
-    def _wall_s(self, turn: Turn, num_tokens: int) -> float:
-        engine = turn.made()
-        return self.clock.wall_s(lambda: engine.generate(num_tokens))
 
     def _heard(self, turn: Turn, call: Callable[[], object]) -> float:
         """Seconds of a call whose warnings of ours (a call that runs plain) go into the row."""

@@ -75,6 +75,19 @@ class LostDevice(Device):
         self.synchronize()
 
 
+class QuietDevice(Device):
+    """A GPU of which nothing is asked."""
+
+    __slots__ = ()
+
+    def synchronize(self) -> None:
+        """Nothing runs."""
+
+    def empty_cache(self) -> None:
+        """Nothing is held."""
+
+
+QUIET = QuietDevice(name="cuda:0", gpu="quiet", l2_bytes=1, memory_bytes=2**40)
 LOST = LostDevice(name="cpu", gpu="lost", l2_bytes=1, memory_bytes=2**40)
 
 

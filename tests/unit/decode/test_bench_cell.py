@@ -12,7 +12,8 @@ import torch
 from shapewright.decode.bench_cell import ALONE, CellBench, GpuFault, Habits
 from shapewright.decode.bench_rows import Row
 
-from .bench_fakes import CELL, LOST, PROMPT_S, World, shape_task
+from . import bench_fakes
+from .bench_fakes import CELL, LOST, PROMPT_S, QUIET, World, shape_task
 
 NAMES = ("hf", "ours-loop", "read")
 
@@ -39,6 +40,29 @@ def test_every_other_repeat_runs_backwards(tmp_path: Path) -> None:
     rows_of(world, tmp_path)
     longest = [name for name, tokens in world.calls if tokens == CELL.warmup_tokens + CELL.new_tokens]
     assert longest == [*NAMES, *NAMES, *NAMES[::-1], *NAMES]  # once untimed, then three repeats
+
+
+@pytest.mark.parametrize(("prompt_s", "rest_s"), [(0.125, 0.125), (3.0, 0.5)])
+def test_a_gpu_rests_as_long_as_the_prompt_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prompt_s: float, rest_s: float) -> None:
+    """Before each timed call once that is known, and no longer than half a second; a read has no prompt."""
+    monkeypatch.setattr(bench_fakes, "PROMPT_S", prompt_s)
+    rests: list[float] = []
+    world = World(lambda name: 0.0 if name == "read" else 2.0**-20)
+    bench = CellBench(shape_task(tmp_path), Habits(repeats=2, make=world.make, sleep=rests.append))
+    # Its memory is still told by the CPU: there is no GPU here to ask.
+    bench.task = replace(bench.task, device=QUIET)
+    bench.clock = world  # pyright: ignore[reportAttributeAccessIssue]
+    bench.rows(("hf", "read"))
+    assert rests == [pytest.approx(rest_s, abs=1e-4)] * 5
+
+
+def test_a_cpu_does_not_rest(tmp_path: Path) -> None:
+    rests: list[float] = []
+    world = World()
+    bench = CellBench(shape_task(tmp_path), Habits(make=world.make, sleep=rests.append))
+    bench.clock = world  # pyright: ignore[reportAttributeAccessIssue]
+    bench.rows(NAMES)
+    assert rests == []
 
 
 def test_spread(tmp_path: Path) -> None:
