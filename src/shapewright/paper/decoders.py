@@ -3,19 +3,18 @@
     found = decoded(times, "llama-2-7b", batch=1, context=128)       # None where no such rows are among them
     found.hf_s, found.ours_s, found.gain
 
-Seconds of one step, medians. Beside Hugging Face's `generate` stands the faster of our loop and our `generate`. Rows of either 16-bit
-format serve for the other, whose bytes are as many.
+Seconds of one step, medians. Beside Hugging Face's `generate`, in its fastest run, stands the faster of our loop and our `generate` in that
+run. Rows of either 16-bit format serve for the other, whose bytes are as many.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..decode.bench_rows import Row
+from ..decode.bench_rows import OURS, beside, representative
 from .times import Measured, Times
 
-BASE, OURS = "hf", ("ours-loop", "ours-generate")
+BASE = "hf"
 _ALIKE = ("bf16", "fp16")
 
 
@@ -41,13 +40,10 @@ def decoded(times: Times, model: str, *, batch: int, context: int, dtype: str = 
     rows = times.decoders if isinstance(times, Measured) else ()
     own = [row for row in rows if row.status == "ok" and (row.model, row.batch, row.context) == (model, batch, context)]
     for name in [dtype, *(each for each in _ALIKE if dtype in _ALIKE and each != dtype)]:
-        base, ours = _least(own, name, (BASE,)), _least(own, name, OURS)
-        if base is not None and ours is not None:
-            return Decoded(hf_s=base, ours_s=ours)
+        alike = [row for row in own if row.dtype == name and row.time_per_step_s]
+        last = representative(alike)
+        base = last.get(BASE)
+        ours = [] if base is None else beside(alike, base) or [last[engine] for engine in OURS if engine in last]
+        if base is not None and base.time_per_step_s and ours:
+            return Decoded(hf_s=base.time_per_step_s, ours_s=min(row.time_per_step_s or 0.0 for row in ours))
     return None
-
-
-def _least(rows: Iterable[Row], dtype: str, engines: tuple[str, ...]) -> float | None:
-    """The shortest step of the engines, each by its last row."""
-    last = {row.engine: row.time_per_step_s for row in rows if row.dtype == dtype and row.engine in engines and row.time_per_step_s}
-    return min((value for value in last.values() if value is not None), default=None)

@@ -5,25 +5,24 @@
             cell.tokens_per_s("ours-loop"), cell.gain("hf"), cell.share_of_limit("ours-loop"), cell.predicted
 
 Tokens a second are of the whole batch; a gain is a ratio of them, of rows that ran in the same turns where there are such. The limit of a
-cell is what its own bare read of the same bytes allows. What was not measured is None. Nothing here needs torch.
+cell is what its own bare read of the same bytes allows. Of several runs ours is shown as it ran last, and what it is held against as it
+ran fastest. What was not measured is None. Nothing here needs torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
 
 from ..calibrate.products import catalogued
-from ..decode.bench_rows import ENGINES, Row, latest
+from ..decode.bench_rows import ENGINES, LIMIT, OURS, Row, beside, representative
 from ..errors import ShapewrightError
 from ..hardware.gpu import Gpu
 from ..predict.explain import explain
 from ..read.resolve import load_shape
 from ..workload import Runtime, Workload
 
-OURS = ("ours-loop", "ours-generate")
-BASE, LIMIT = "hf", "read"
+BASE = "hf"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +44,7 @@ class Cell:
     batch: int
     context: int
     rows: Mapping[str, Row]
-    """By engine the last that is ok, else the last."""
+    """By engine: ours and the read as measured last, others in their fastest run (hosts differ); what failed where nothing is ok."""
     predicted: Predicted | None = None
     every: tuple[Row, ...] = ()
     """Those in `rows`, and those of other runs that they took the place of."""
@@ -74,21 +73,16 @@ class Cell:
     def beside(self, over: str, engine: str | None = None) -> Row | None:
         """The fastest row of `engine` (None: of ours) in the run of `over`; without one there, of those shown."""
         other, names = self.row(over), (engine,) if engine else OURS
-        # All rows of one cell in one run were begun at one time.
-        found = [
-            row for row in self.every
-            if other is not None and (row.started_at, row.together) == (other.started_at, other.together)
-            and row.engine in names and row.status == "ok" and row.tokens_per_s
-        ]  # fmt: skip
+        found = [] if other is None else beside(self.every, other, names)
         found = found or [row for name in names if (row := self.row(name)) is not None]
         return max(found, key=lambda row: row.tokens_per_s or 0.0, default=None)
 
     def least_gain(self, over: str) -> float | None:
         """`gain` over the fastest repeat of `over`: what a busy host cannot make larger."""
         gain, row = self.gain(over), self.row(over)
-        if gain is None or row is None or not row.repeats_s or row.min_s is None:
+        if gain is None or row is None or not row.time_per_step_s or row.min_s is None:
             return gain
-        return gain * row.min_s / median(row.repeats_s)
+        return gain * row.min_s / (row.time_per_step_s * row.new_tokens)
 
     def share_of_limit(self, engine: str) -> float | None:
         """Share of what the read of the same turns allows; of turns without one, of the cell's."""
@@ -106,14 +100,17 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """The cells of one model, number format, GPU and protocol, by batch and context."""
+    """The cells of one model, number format and GPU, by batch and context. How many steps were timed its rows say."""
 
     model: str
     dtype: str
     gpu: str
-    new_tokens: int
-    warmup_tokens: int
     cells: tuple[Cell, ...]
+
+    @property
+    def num_steps(self) -> tuple[int, ...]:
+        """How many steps its rows timed at once, fewest first."""
+        return tuple(sorted({row.new_tokens for row in self.rows}))
 
     @property
     def engines(self) -> tuple[str, ...]:
@@ -131,17 +128,14 @@ class Answer:
 
 
 def answers(rows: Iterable[Row], *, is_predicted: bool = True) -> list[Answer]:
-    """One for each model, number format, GPU and protocol, in the order of the rows."""
-    groups: dict[tuple[str, str, str, int, int], list[Row]] = {}
+    """One for each model, number format and GPU, in the order of the rows."""
+    groups: dict[tuple[str, str, str], list[Row]] = {}
     for row in sorted(rows, key=lambda row: row.started_at):
-        groups.setdefault((row.model, row.dtype, row.gpu, row.new_tokens, row.warmup_tokens), []).append(row)
+        groups.setdefault((row.model, row.dtype, row.gpu), []).append(row)
     return [
-        Answer(
-            model=model, dtype=dtype, gpu=gpu, new_tokens=new_tokens, warmup_tokens=warmup_tokens,
-            cells=_cells(own, catalogued(gpu) if is_predicted else None),
-        )
-        for (model, dtype, gpu, new_tokens, warmup_tokens), own in groups.items()
-    ]  # fmt: skip
+        Answer(model=model, dtype=dtype, gpu=gpu, cells=_cells(own, catalogued(gpu) if is_predicted else None))
+        for (model, dtype, gpu), own in groups.items()
+    ]
 
 
 def _cells(rows: Sequence[Row], gpu: Gpu | None) -> tuple[Cell, ...]:
@@ -149,7 +143,7 @@ def _cells(rows: Sequence[Row], gpu: Gpu | None) -> tuple[Cell, ...]:
     found = []
     for batch, context in sizes:
         every = tuple(row for row in rows if (row.batch, row.context) == (batch, context))
-        own = {row.engine: row for row in latest(every)}
+        own = representative(every)
         predicted = None if gpu is None else predict(next(iter(own.values())), gpu)
         found.append(Cell(batch=batch, context=context, rows=own, predicted=predicted, every=every))
     return tuple(found)

@@ -13,9 +13,9 @@ from typing import Any
 from ..decode.bench_rows import Check, Row
 from .decode_cells import LIMIT, OURS, Answer, Cell, Predicted
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 #: Fields of a row that its cell or model says already.
-_SHARED = ("model", "dtype", "gpu", "new_tokens", "warmup_tokens", "batch", "context", "engine")
+_SHARED = ("model", "dtype", "gpu", "batch", "context", "engine")
 
 
 def decode_document(
@@ -36,8 +36,6 @@ def _model(answer: Answer) -> dict[str, Any]:
         "model": answer.model,
         "dtype": answer.dtype,
         "gpu": answer.gpu,
-        "new_tokens": answer.new_tokens,
-        "warmup_tokens": answer.warmup_tokens,
         "cells": [_cell(each) for each in answer.cells],
     }
 

@@ -225,7 +225,7 @@ def _failures(answer: Answer) -> list[str]:
 
 def _repeats(answer: Answer) -> str:
     counts = sorted({len(row.repeats_s) for row in answer.rows if row.repeats_s})
-    return f"{' or '.join(map(str, counts))} repeats of {answer.new_tokens} steps"
+    return f"{' or '.join(map(str, counts))} repeats of {' or '.join(map(str, answer.num_steps))} steps"
 
 
 def _predicted(answers: Sequence[Answer]) -> list[str]:

@@ -40,7 +40,7 @@ def decode_text(answers: Sequence[Answer], checks: Iterable[Check] = (), *, widt
 
 
 def _model(answer: Answer, checks: Sequence[Check], width: int) -> list[str]:
-    title = f"{answer.model}, {answer.dtype}, on {answer.gpu}: tokens/s of {answer.new_tokens} steps after {answer.warmup_tokens}"
+    title = f"{answer.model}, {answer.dtype}, on {answer.gpu}: tokens/s of {' or '.join(map(str, answer.num_steps))} steps"
     lines = [*format_hanging(title, width), *_rates(answer, width)]
     if any(cell.ours for cell in answer.cells):
         lines += ["", *_gains(answer, width)]

@@ -15,7 +15,7 @@ from shapewright.measure.store import Run
 
 ROW = Row(
     model="tiny", family="llama", num_parameters=10, engine="hf", batch=2, context=9, new_tokens=8, warmup_tokens=4, dtype="bf16",
-    repeats_s=(2.0, 1.0), time_per_step_s=0.25, tokens_per_s=8.0, min_s=1.0, max_s=2.0, deviation_s=0.5, weight_bytes=60, cache_bytes=40,
+    repeats_s=(2.5, 1.5), time_per_step_s=0.25, tokens_per_s=8.0, min_s=1.5, max_s=2.5, deviation_s=0.5, weight_bytes=60, cache_bytes=40,
     notes=("a note",), together=("hf", "read"),
 )  # fmt: skip
 CHECK = Check(model="tiny", engine="gpt-fast", dtype="bf16", batch=2, context=9, num_tokens=8, num_equal_tokens=7)

@@ -47,6 +47,14 @@ def test_only_good_rows_count_and_the_last_of_them() -> None:
     assert decoded(measured(row(LLAMA, "hf"), failed(LLAMA, "ours-loop")), LLAMA, batch=1, context=128) is None
 
 
+def test_of_two_runs_the_one_counts_in_which_hugging_face_was_faster() -> None:
+    """Ours gains on a slow host without being any faster."""
+    fast = [replace(row(LLAMA, engine, step_s=step_s), started_at="1") for engine, step_s in (("hf", 0.01), ("ours-loop", 0.004))]
+    slow = [replace(row(LLAMA, engine, step_s=step_s), started_at="2") for engine, step_s in (("hf", 0.03), ("ours-loop", 0.003))]
+    found = decoded(measured(*fast, *slow), LLAMA, batch=1, context=128)
+    assert found is not None and (found.hf_s, found.ours_s) == (0.01, 0.004)
+
+
 def test_16_bit_rows_serve_for_one_another_and_no_others() -> None:
     rows = [row(LLAMA, "hf", step_s=0.02), row(LLAMA, "ours-loop", step_s=0.01)]
     own = [replace(each, dtype="fp16", time_per_step_s=(each.time_per_step_s or 0) / (1 + (each.engine != "hf"))) for each in rows]

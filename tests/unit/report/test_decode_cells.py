@@ -74,15 +74,32 @@ def test_without_a_run_in_common_a_gain_is_of_the_last_rows() -> None:
     assert answers(rows, is_predicted=False)[0].cells[0].gain("hf-static-compile") == pytest.approx(3)
 
 
-def test_models_number_formats_gpus_and_protocols_stand_apart() -> None:
+def test_of_an_engine_that_was_timed_over_more_steps_later_the_later_row_stands() -> None:
+    """How many steps are timed at once is no other measurement."""
+    first, later = of_run("1", hf=0.02, ours_loop=0.003), of_run("2", ours_loop=0.002)
+    rows = [*first, *(replace(each, new_tokens=48) for each in later), replace(failed(LLAMA, "ours-loop"), new_tokens=64, started_at="3")]
+    (answer,) = answers(rows, is_predicted=False)
+    assert answer.num_steps == (48, 128) and answer.cells[0].tokens_per_s("ours-loop") == pytest.approx(500)
+
+
+def test_others_stand_as_they_ran_fastest() -> None:
+    """A slow host takes nothing from ours, and makes no gain larger."""
+    rows = [*of_run("1", hf=0.02, ours_loop=0.004, read=0.002), *of_run("2", hf=0.04, ours_loop=0.003, read=0.001)]
+    (cell,) = answers(rows, is_predicted=False)[0].cells
+    assert (cell.tokens_per_s("hf"), cell.tokens_per_s("ours-loop"), cell.tokens_per_s("read")) == tuple(
+        map(pytest.approx, (50, 1000 / 3, 1000))
+    )
+    assert cell.gain("hf") == pytest.approx(5)
+
+
+def test_models_number_formats_and_gpus_stand_apart() -> None:
     first = row(LLAMA, "hf")
     others = [
         replace(first, dtype="fp16"),
         replace(first, gpu="NVIDIA A100-SXM4-40GB"),
-        replace(first, new_tokens=64),
         row("opt-6.7b", "hf"),
     ]
-    assert len(answers([first, *others], is_predicted=False)) == 5
+    assert len(answers([first, *others], is_predicted=False)) == 4
 
 
 def test_predictions_are_those_of_explain_in_the_middle_of_the_steps() -> None:

@@ -30,7 +30,7 @@ def lines(width: int = 80) -> list[str]:
 def test_rates_then_gains_then_what_is_apart() -> None:
     text = lines()
     place = text.index("batch context hf eager static gpt-fast generate loop read")
-    assert text[place - 1] == "llama-2-7b, bf16, on NVIDIA H200: tokens/s of 128 steps after 16"
+    assert text[place - 1] == "llama-2-7b, bf16, on NVIDIA H200: tokens/s of 128 steps"
     assert text[place + 1] == "1 128 50.0 - 169 225 291 307 338" and text[place + 2].startswith("8 1024 400 memory 1009")
     place = next(number for number, line in enumerate(text) if line.startswith("batch context /hf"))
     assert text[place + 1].startswith("1 128 6.14 - 1.82 1.36 86.2 90.9")
