@@ -43,6 +43,8 @@ FLAT_SHAPES = {
     16: ((32, 512, 2, 3, 1), (16, 256, 1, 3, 1), (16, 256, 1, 5, 2), (16, 256, 1, 8, 1), (32, 256, 2, 5, 1)),
     64: ((64, 128, 4, 4, 1), (64, 64, 4, 5, 1), (32, 256, 4, 3, 1)),
 }
+# Of direct products: outputs, tiles on their way, warps. The last two ask for all of a k of 4096 before they wait.
+DIRECT_SHAPES = ((16, 8, 8), (8, 16, 8), (16, 8, 16))
 MOST_DIRECT_ROWS, LEAST_LIBRARY_ROWS = 8, 8
 #: Epilogue, norm, n and k of a product.
 Place = tuple[str, str, int, int]
@@ -87,7 +89,10 @@ def candidates(rows: int) -> list[Tile]:
         Tile(kernel="flat", block_m=block_m, block_n=n, block_k=k, warps=warps, stages=stages, chains=chains, norm_apart=True)
         for n, k, warps, stages, chains in shapes
     ]
-    direct = [Tile(kernel="direct", block_n=16, stages=8, warps=8, norm_apart=True)] if rows <= MOST_DIRECT_ROWS else []
+    direct = [
+        Tile(kernel="direct", block_n=n, stages=stages, warps=warps, norm_apart=True)
+        for n, stages, warps in (DIRECT_SHAPES if rows <= MOST_DIRECT_ROWS else ())
+    ]
     return [*gemv, *flat, *direct, *([Tile(kernel="library")] if rows >= LEAST_LIBRARY_ROWS else [])]
 
 

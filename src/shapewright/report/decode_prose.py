@@ -36,12 +36,14 @@ HOW_IT_WORKS = """## How it works
   its first keys. So the memory stays busy between kernels. The flat product waits first: asking early, in whatever form, was slower there.
 - **Deep in registers.** A program of the matrix-vector kernel holds the first tiles of its weight in registers, or on their way there,
   before that wait, and keeps as many on their way while it sums.
+- **Nothing is asked for at the end.** Bias, residual and the next norm's weight are asked for before a program's sums, the new key and
+  value before attention's loop: after them they were two latencies of the memory in every product, 1.2 % of a step with one row.
 - **A table decides** by (GPU, norm, epilogue, n, k, dtype, rows) which kernel and tile a product takes: a matrix-vector kernel on the
   ordinary units, a flat product padded to 8 or 16 rows on the matrix units, a product whose weight goes straight from memory into their
   registers (k in another order, so that 16 bytes of a row are what two instructions want of a thread), or the library. On an H200 that is
-  the matrix-vector kernel for one row and two, the flat one up to 16, with the third for the attention's output from two rows on, and the
-  library from 32 rows on where k is long. `shapewright decode profile` measures such a table, inside whole steps; a GPU without one takes
-  defaults.
+  the matrix-vector kernel for one row and two, the flat one up to 16, with the third for the attention's output of two rows, and of four
+  and eight in OPT, and the library from 32 rows on where k is long. A flat tile adds to several sums that need not wait for one another.
+  `shapewright decode profile` measures such a table, inside whole steps; a GPU without one takes defaults.
 - **One softmax, online.** With one maximum for all (FlashDecoding++) partial sums just add; the kernel has that form, exact on any input
   because it falls back. On an H200 a step was 0.0 to 0.4 % faster with it where no score left its bounds, and attention is done twice
   where one does ([log](log.md)): it is not what runs.
@@ -55,8 +57,8 @@ Shares of what reading the same bytes allows on the card of the rows; beside a g
 gain over Hugging Face's `generate` asks for more of the limit the quicker the host is that runs it. What a step lacks of its limit it loses
 mostly at the ends of kernels, where memory waits until the next may read what this one wrote; flat products (4 rows and more) lose more
 there than matrix-vector ones, for they ask for their weight only then. Then in attention over many short rows, and in layer norms. The
-[log](log.md) has what was tried. At long contexts rows scatter besides, because two prefills stand between the times that they are the
-difference of.
+[log](log.md) has what was tried. At long contexts rows scatter besides: they are the difference of two calls with a prefill each, and a
+prefill of 4096 tokens takes 10 ms of 120 more or less by what ran just before it.
 """
 RUNS_PLAIN = """## What runs plain
 
@@ -73,8 +75,9 @@ HOW_MEASURED = """## How it is measured
 All engines of a cell live in one process over the same weights and prompts and run in turn, every other repeat backwards. The time of N
 steps is a call for W + N tokens less a call for W tokens: prefill, the way into `generate` and a graph's first runs cancel. Time to the
 first token is a call for one. Warm-up runs from making the engine to its first W tokens: compilation, capture and tuning. Memory is
-what the allocator held at most, the neighbours' left out. A gain is of rows that ran in turn: where a cell was measured in several runs, a
-rate of ours beside `static` or `gpt-fast` may be another than the one shown, which is the last.
+what the allocator held at most, the neighbours' left out. A GPU rests before each timed call for as long as the prompt took (rows up to
+commit 4f0e1ff are without that). A gain is of rows that ran in turn. Hosts differ: where a cell was measured in several runs, the others
+are shown as they ran fastest, with the gain of that run, and ours as it ran last.
 
 - `hf`: `generate` as it is, sdpa; `eager`: with eager attention; `static`: static cache, which compiles, with just the slots of the
   cell; `gpt-fast`: a compiled loop without a host in it; `generate`, `loop`: ours.

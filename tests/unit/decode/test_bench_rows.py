@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shapewright.decode.bench_rows import Check, Row, read_checks, read_rows, row_json
+from shapewright.decode.bench_rows import Check, Row, beside, read_checks, read_rows, representative, row_json
 from shapewright.errors import InputError
 from shapewright.measure.store import Run
 
@@ -65,6 +65,30 @@ def test_rows_of_another_gpu_are_other_measurements(tmp_path: Path) -> None:
         run.start({**ENVIRONMENT, "gpu": "NVIDIA A100"})
         run.append([row_json(ROW)])
     assert [row.gpu for row in read_rows(path)] == ["NVIDIA H200", "NVIDIA A100"]
+
+
+def run_of(started_at: str, **rates: float) -> list[Row]:
+    """Rows of one cell that ran in turn, by tokens a second."""
+    names = tuple(name.replace("_", "-") for name in rates)
+    return [
+        replace(ROW, engine=name, tokens_per_s=rate, started_at=started_at, together=names)
+        for name, rate in zip(names, rates.values(), strict=True)
+    ]
+
+
+def test_of_several_runs_ours_stands_as_it_ran_last_and_others_as_they_ran_fastest() -> None:
+    first, second = run_of("1", hf=50.0, ours_loop=300.0, read=350.0), run_of("2", hf=30.0, ours_loop=290.0, read=340.0)
+    lost = replace(ROW, engine="ours-loop", status="failed", error="no", tokens_per_s=None, started_at="3")
+    never = replace(lost, engine="gpt-fast")
+    found = representative([lost, never, *second, *first])
+    assert {name: row.tokens_per_s for name, row in found.items()} == {"hf": 50.0, "ours-loop": 290.0, "read": 340.0, "gpt-fast": None}
+
+
+def test_rows_beside_another_ran_in_its_turns() -> None:
+    first, second = run_of("1", hf=50.0, ours_loop=300.0, ours_generate=290.0), run_of("2", hf=30.0, ours_loop=310.0)
+    failed = replace(first[1], status="failed", error="no", tokens_per_s=None)
+    assert [row.tokens_per_s for row in beside([*first, failed, *second], first[0])] == [300.0, 290.0]
+    assert [row.engine for row in beside([*first, *second], second[0], ("ours-generate",))] == []
 
 
 def test_unknown_fields_are_left_out_and_missing_ones_named(tmp_path: Path) -> None:
