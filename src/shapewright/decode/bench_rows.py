@@ -194,6 +194,11 @@ def read_checks(path: Path | str) -> list[Check]:
     return [_row(Check, run, index) for index, each in enumerate(run.rows) if each["kind"] == CHECK_KIND]
 
 
+def last_checks(checks: Iterable[Check]) -> list[Check]:
+    """Of an engine that was held against Hugging Face's more than once in a cell, the last."""
+    return list({(check.model, check.dtype, check.gpu, check.batch, check.context, check.engine): check for check in checks}.values())
+
+
 def _row(kind: Any, run: RunRows, index: int) -> Any:
     """A line with its header as a `Row` or `Check`; fields that this version does not know are left out."""
     line, environment, where = run.rows[index], run.environment_of(index), f"{run.path}, row {index + 1}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..decode.bench_rows import ENGINES, Check
+from ..decode.bench_rows import ENGINES, Check, last_checks
 from ..errors import InputError
 from .accuracy_page import markdown_table
 from .decode_cells import BASE, LIMIT, OURS, Answer, Cell
@@ -295,7 +295,6 @@ def _compared(ratio: float) -> str:
 
 def _checks(checks: Sequence[Check]) -> list[str]:
     """Engines held against Hugging Face, each as it was last."""
-    last = {(check.model, check.dtype, check.batch, check.context, check.engine): check for check in checks}
     rows = [
         (
             check.model, SHORT[check.engine], check.dtype, str(check.batch), str(check.context),
@@ -304,7 +303,9 @@ def _checks(checks: Sequence[Check]) -> list[str]:
             "-" if check.num_sure_tokens is None else f"{check.num_sure_tokens_right} of {check.num_sure_tokens}",
             f"{check.num_equal_tokens} of {check.num_tokens}" if check.error is None else check.error,
         )
-        for _, check in sorted(last.items(), key=lambda item: (*item[0][:4], ENGINES.index(item[0][4])))
+        for check in sorted(
+            last_checks(checks), key=lambda each: (each.model, each.dtype, each.batch, each.context, ENGINES.index(each.engine))
+        )
     ]  # fmt: skip
     text = (
         "Fed Hugging Face's greedy tokens; difference: of a logit, over the largest of its step. Random weights make near ties. Against\n"

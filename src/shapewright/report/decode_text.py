@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 
-from ..decode.bench_rows import Check, Row
+from ..decode.bench_rows import Check, Row, last_checks
 from .decode_cells import LIMIT, OURS, Answer, Cell
 from .table import Block, format_hanging, format_remark, format_table
 from .table import Row as Line
@@ -33,7 +33,7 @@ _STATUS = {"failed": "failed", "out_of_memory": "memory"}
 
 def decode_text(answers: Sequence[Answer], checks: Iterable[Check] = (), *, width: int = 80) -> str:
     """A part for each model, then the failures and checks."""
-    checks = list(checks)
+    checks = last_checks(checks)
     parts = ["\n".join(_model(answer, [each for each in checks if each.model == answer.model], width)) for answer in answers]
     names = dict.fromkeys(name for answer in answers for name in answer.engines)
     return "\n\n".join([*parts, "\n".join(format_hanging("; ".join(MEANINGS[name] for name in names) + ".", width))])
@@ -74,7 +74,7 @@ def _gains(answer: Answer, width: int) -> list[str]:
             ("~comp", lambda cell: rate(cell, cell.predicted and cell.predicted.compiled_s)),
         ]
     rows = [(*_place(cell), *(text(cell) for _, text in columns)) for cell in answer.cells]
-    said = "the faster of ours over others (/); % of what the read allows" + (
+    said = "the faster of ours over others (/), in one run; % of what the read allows" + (
         "; ~ tokens/s as explain predicts, eager and compiled" if is_predicted else ""
     )
     return [*format_hanging(said, width), *_table(("batch", "context", *(name for name, _ in columns)), rows, width)]

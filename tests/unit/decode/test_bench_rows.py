@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shapewright.decode.bench_rows import Check, Row, beside, read_checks, read_rows, representative, row_json
+from shapewright.decode.bench_rows import Check, Row, beside, last_checks, read_checks, read_rows, representative, row_json
 from shapewright.errors import InputError
 from shapewright.measure.store import Run
 
@@ -65,6 +65,11 @@ def test_rows_of_another_gpu_are_other_measurements(tmp_path: Path) -> None:
         run.start({**ENVIRONMENT, "gpu": "NVIDIA A100"})
         run.append([row_json(ROW)])
     assert [row.gpu for row in read_rows(path)] == ["NVIDIA H200", "NVIDIA A100"]
+
+
+def test_a_check_that_was_made_again_stands_once() -> None:
+    again, other = replace(CHECK, num_equal_tokens=8), replace(CHECK, batch=3)
+    assert last_checks([CHECK, other, again]) == [again, other]
 
 
 def run_of(started_at: str, **rates: float) -> list[Row]:
