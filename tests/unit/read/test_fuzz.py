@@ -18,8 +18,8 @@ from shapewright.read.fields import OVERRIDABLE
 from shapewright.read.resolve import load, load_text
 from shapewright.shape import ModelShape
 
-#: Processor time, so that a busy machine does not count; typical inputs take milliseconds.
-# Of a text that is read in milliseconds: what takes longer hangs. A slow machine collects garbage for two seconds in between.
+#: Processor time of the thread, so that a busy machine does not count; typical inputs take milliseconds, but a slow machine may collect
+#: two seconds of garbage meanwhile.
 MAX_SECONDS = 10.0
 MAX_MESSAGE = 400
 
