@@ -9,8 +9,7 @@ The order. Every engine is made and makes its first tokens (`warmup_s`), then al
 Then the repeats: one engine after the other, every other repeat backwards, so that none always follows the same one. A GPU rests before
 each timed call for as long as the engine's prompt took: without that, a prompt of 4096 tokens takes up to 10 ms of 120 longer or shorter
 by what ran just before it (seen on an H200; a card at its power limit is a guess), which the steps between two calls would be told to take.
-What runs out of
-memory among its neighbours runs again alone, and its row says so. Seconds and bytes.
+What runs out of memory among its neighbours runs again alone, and its row says so. Seconds and bytes.
 
 Errors of one engine (out of memory, a model that it cannot run) are rows; after a fault of the GPU the process can measure nothing more,
 which is `GpuFault`.
