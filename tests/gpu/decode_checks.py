@@ -46,7 +46,7 @@ TILES = {
     "flat 16": FLAT,
     "flat split": replace(FLAT, splits=4),
     "flat narrow": replace(FLAT, block_m=8, block_n=16, block_k=256, warps=1, norm_apart=True),
-    "flat chains": replace(FLAT, block_m=8, block_n=32, block_k=256, warps=2, stages=5, chains=2),
+    "flat chains": replace(FLAT, block_m=8, block_n=32, block_k=256, warps=2, stages=5, chains=2, late=True),
     "direct": Tile(kernel="direct", block_n=16, stages=8, warps=4),
     "direct 8": Tile(kernel="direct", block_n=8, stages=16, warps=8, norm_apart=True),
     "library": Tile(kernel="library"),

@@ -290,6 +290,7 @@ def _flat(product: Product, tile: Tile, operands: Operands, options: dict) -> Ca
         "SPLITS": tile.splits,
         "STAGES": tile.stages,
         "CHAINS": tile.chains,
+        "LATE": tile.late,
         "EVEN": all(part.n % tile.block_n == 0 for part in product.parts) and product.k % (tile.block_k * tile.splits) == 0,
     }
     return launch(flat_kernel, grid, arguments, options | more)

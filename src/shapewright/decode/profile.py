@@ -33,16 +33,33 @@ CONTEXT = 1024
 # Weight in the measured layers: many times any cache.
 LEAST_BYTES = 1.2e9
 REPLAYS, REPEATS = 10, 3
-FINALISTS = 3
+FINALISTS = 5
 # Of GEMVs, by rows: outputs a program, tiles on their way.
 GEMV_SHAPES = {1: ((4, 4), (4, 2)), 2: ((4, 4), (2, 4))}
-# Of flat products, by the most rows they are tried for: outputs, columns, warps, stages, chains.
+# Of flat products, by the most rows they are tried for: outputs, columns, warps, stages, chains, splits of k. With seven stages of 32
+# outputs or five of 16 a multiprocessor has room for as many programs as 4096 outputs give it: they cannot crowd on some.
 FLAT_SHAPES = {
     1: (),
-    8: ((32, 256, 2, 5, 2), (16, 512, 1, 3, 4), (16, 256, 1, 5, 2)),
-    16: ((32, 512, 2, 3, 1), (16, 256, 1, 3, 1), (16, 256, 1, 5, 2), (16, 256, 1, 8, 1), (32, 256, 2, 5, 1)),
-    64: ((64, 128, 4, 4, 1), (64, 64, 4, 5, 1), (32, 256, 4, 3, 1)),
+    8: (
+        (32, 256, 2, 5, 2, 1),
+        (32, 256, 2, 7, 2, 1),
+        (32, 256, 2, 4, 2, 1),
+        (16, 512, 1, 3, 4, 1),
+        (16, 512, 1, 5, 4, 1),
+        (16, 256, 1, 5, 2, 1),
+    ),
+    16: (
+        (32, 512, 2, 3, 1, 1),
+        (16, 256, 1, 3, 1, 1),
+        (16, 256, 1, 5, 2, 1),
+        (16, 256, 1, 8, 1, 1),
+        (32, 256, 2, 5, 1, 1),
+        (64, 128, 4, 4, 1, 2),
+    ),
+    64: ((64, 128, 4, 4, 1, 1), (64, 128, 4, 4, 1, 2), (64, 64, 4, 5, 1, 1), (32, 256, 4, 3, 1, 1)),
 }
+# Products that measured faster, here and there, where the next kernel starts late: those before the one with the fewest programs.
+LATE_EPILOGUES = ("gated", "activation")
 # Of direct products: outputs, tiles on their way, warps. The last two ask for all of a k of 4096 before they wait.
 DIRECT_SHAPES = ((16, 8, 8), (8, 16, 8), (16, 8, 16))
 MOST_DIRECT_ROWS, LEAST_LIBRARY_ROWS = 8, 8
@@ -86,8 +103,10 @@ def candidates(rows: int) -> list[Tile]:
     shapes = next(shapes for most, shapes in FLAT_SHAPES.items() if rows <= most)
     block_m = max(8, 1 << (rows - 1).bit_length())
     flat = [
-        Tile(kernel="flat", block_m=block_m, block_n=n, block_k=k, warps=warps, stages=stages, chains=chains, norm_apart=True)
-        for n, k, warps, stages, chains in shapes
+        Tile(
+            kernel="flat", block_m=block_m, block_n=n, block_k=k, warps=warps, stages=stages, chains=chains, splits=splits, norm_apart=True
+        )
+        for n, k, warps, stages, chains, splits in shapes
     ]
     direct = [
         Tile(kernel="direct", block_n=n, stages=stages, warps=warps, norm_apart=True)
@@ -134,9 +153,10 @@ def _best(decoder: Decoder, rows: int, hardware: Hardware) -> Trial:
     best = uniform[0]
     ranked = [next(iter(trial.tiles.values())) for trial in uniform if trial.step_s < float("inf")]
     for key, product in products.items():
-        for tile in _alternatives(ranked, product):
-            trial = tried(best.tiles | {key: tile})
-            best = min(best, trial, key=lambda each: each.step_s)
+        for tile in _alternatives(ranked):
+            best = min(best, tried(best.tiles | {key: tile}), key=lambda each: each.step_s)
+        for tile in _turned(best.tiles[key], product):
+            best = min(best, tried(best.tiles | {key: tile}), key=lambda each: each.step_s)
     return best
 
 
@@ -150,14 +170,20 @@ def _launches(decoder: Decoder, rows: Sequence[int], hardware: Hardware) -> Iter
             yield from Step(few, buffers, Chosen(dict.fromkeys(places, tile), dispatch)).launches()
 
 
-def _alternatives(ranked: Sequence[Tile], product: Product) -> Iterator[Tile]:
-    """The next best, the best of every other kernel, and the best with its norm the other way."""
+def _alternatives(ranked: Sequence[Tile]) -> Iterator[Tile]:
+    """The next best, and the best of every other kernel."""
     if not ranked:
         return
     best_of_kernels = {tile.kernel: tile for tile in reversed(ranked)}
     yield from dict.fromkeys(tile for tile in (*ranked[1:FINALISTS], *best_of_kernels.values()) if tile != ranked[0])
-    if ranked[0].kernel != "library" and product.norm is not None:
-        yield replace(ranked[0], norm_apart=not ranked[0].norm_apart)
+
+
+def _turned(tile: Tile, product: Product) -> Iterator[Tile]:
+    """The same with its norm the other way, and with a late start of the next kernel."""
+    if tile.kernel != "library" and product.norm is not None:
+        yield replace(tile, norm_apart=not tile.norm_apart)
+    if tile.kernel == "flat" and product.epilogue in LATE_EPILOGUES:
+        yield replace(tile, late=True)
 
 
 def _step_s(decoder: Decoder, buffers: Buffers, choices: Chosen) -> float:

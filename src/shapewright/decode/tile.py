@@ -9,7 +9,8 @@ class Tile:
     """`gemv` and `direct` take `block_n` outputs of every row a program, `stages` tiles of the weight in registers (`direct`: of 32
     columns a warp, k shared out among the `warps`); `flat` `block_n` outputs of `block_m` rows, k in `splits` ranges, `stages` tiles of the
     weight on their way; `library` is torch's own product with the epilogue after it. `chains`: sums of a `flat` tile on the matrix units
-    that do not wait for one another, added up at the end. `norm_apart`: the norm is a kernel of its own before this one.
+    that do not wait for one another, added up at the end. `late`: the next kernel may start after a `flat` program's sums, not before them.
+    `norm_apart`: the norm is a kernel of its own before this one.
     """
 
     kernel: Literal["gemv", "direct", "flat", "library"]
@@ -20,6 +21,7 @@ class Tile:
     stages: int = 1
     warps: int = 4
     chains: int = 1
+    late: bool = False
     norm_apart: bool = False
 
 

@@ -47,7 +47,7 @@ TABLE_TARGETS = {"h200": "cuda:90:32"}
 
 GEMV = Tile(kernel="gemv", block_n=2, block_k=1024, stages=4, warps=4)
 FLAT = Tile(kernel="flat", block_m=16, block_n=32, block_k=128, stages=3, warps=4)
-SPLIT = Tile(kernel="flat", block_m=16, block_n=64, block_k=64, splits=4, stages=3, warps=4)
+SPLIT = Tile(kernel="flat", block_m=16, block_n=64, block_k=64, splits=4, stages=3, warps=4, late=True)
 DIRECT = Tile(kernel="direct", block_n=16, stages=8, warps=8)
 NARROW = replace(FLAT, block_m=8, block_n=16, block_k=256, warps=1, norm_apart=True)
 ORDINARY = AttentionTile(splits=8, block_s=16, stages=3, warps=1, on_matrix_units=False)

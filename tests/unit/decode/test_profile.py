@@ -56,6 +56,22 @@ def test_each_product_gets_the_tile_of_the_fastest_step(monkeypatch: pytest.Monk
     assert {each.step_s for each in table.entries} == {1.0}
 
 
+def test_a_late_start_is_tried_of_the_tile_that_won(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the widest product's alone, and not of the tile that was the best for all products at once."""
+    decoder = read_decoder(tiny_llama())
+
+    def step_s(decoder_: object, buffers: object, choices: profile.Chosen) -> float:
+        found = {product.epilogue: choices.tiles[place(product)] for product in step_products(decoder)}
+        away = [tile.stages != (4 if epilogue == "gated" else 7) for epilogue, tile in found.items()]
+        return 1.0 + sum(away) + (not found["gated"].late)
+
+    monkeypatch.setattr(profile, "_step_s", step_s)
+    table = profile_decoder(decoder, rows=(4,))
+    assert {each.epilogue: (each.tile.stages, each.tile.late) for each in table.entries} == {
+        "qkv": (7, False), "residual": (7, False), "gated": (4, True), "logits": (7, False),
+    }  # fmt: skip
+
+
 def _apart(tile: Tile) -> Tile:
     return Tile(**{name: getattr(tile, name) for name in tile.__dataclass_fields__} | {"norm_apart": True})
 

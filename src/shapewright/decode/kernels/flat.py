@@ -7,6 +7,8 @@ A matrix instruction takes 16 columns and waits for the one before it where both
 no other, and a tile of 512 columns is 32 of them in a row, in which nothing new is asked for. So a tile is added to `CHAINS` sums, each
 over its part of the columns, which are added up at the end. Bias, residual and the next norm's weight are asked for before the loop: after
 it, every program would wait for them again.
+The next kernel's programs start where there is room. Before the sums that is on the multiprocessors that are first to be done, on which
+they crowd; with `LATE`, they may start after the sums, when there is room everywhere.
 Where k is split, the sums of each range go to a workspace `[splits, blocks, 2 if gated, BLOCK_N, BLOCK_M]` (fp32) and the last program to
 arrive adds them in order, so that the result does not depend on who is last; its counter it sets back to zero. An RMS norm was begun by
 the product before (`common`): its scale is applied to the sum. A layer norm runs before.
@@ -37,7 +39,7 @@ def flat_kernel(
     PARTS: tl.constexpr, GATED: tl.constexpr, TRANSPOSED: tl.constexpr, HAS_BIAS: tl.constexpr, NORM: tl.constexpr,
     ACTIVATION: tl.constexpr, HAS_RESIDUAL: tl.constexpr, SQUARES: tl.constexpr, HANDS_OVER: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, SPLITS: tl.constexpr, STAGES: tl.constexpr,
-    CHAINS: tl.constexpr, EVEN: tl.constexpr, OVERLAP: tl.constexpr,
+    CHAINS: tl.constexpr, EVEN: tl.constexpr, LATE: tl.constexpr, OVERLAP: tl.constexpr,
 ):  # fmt: skip
     WIDTH: tl.constexpr = BLOCK_K // CHAINS
     block = tl.program_id(0)
@@ -47,7 +49,7 @@ def flat_kernel(
     weight, bias, n, first, block = part_of(  # pyright: ignore[reportGeneralTypeIssues]
         block, weight_0, weight_1, weight_2, bias_0, bias_1, bias_2, n_0, n_1, n_2, PARTS, BLOCK_N
     )  # fmt: skip
-    let_next_start(OVERLAP)
+    let_next_start(OVERLAP and not LATE)
     share = tl.cdiv(tl.cdiv(K, SPLITS), BLOCK_K) * BLOCK_K
     begin = split * share
     end = tl.minimum(begin + share, K)
@@ -98,6 +100,7 @@ def flat_kernel(
                 chains_1_next = chains_1_next + (tl.dot(tile_1, x, chains_1[chain], input_precision="ieee"),)
         chains = chains_next
         chains_1 = chains_1_next
+    let_next_start(OVERLAP and LATE)
     sums = chains[0]
     for chain in tl.static_range(1, CHAINS):
         sums += chains[chain]

@@ -12,7 +12,7 @@ from unit.decode.kernels.plain import Case, check_product
 
 SMALL = Tile(kernel="flat", block_m=8, block_n=16, block_k=16, stages=2)
 SPLIT = Tile(kernel="flat", block_m=8, block_n=16, block_k=16, splits=2, stages=2)
-CHAINED = Tile(kernel="flat", block_m=8, block_n=16, block_k=64, stages=2, chains=4)
+CHAINED = Tile(kernel="flat", block_m=8, block_n=16, block_k=64, stages=2, chains=4, late=True)
 DTYPES = [torch.float32, torch.float16]
 
 
