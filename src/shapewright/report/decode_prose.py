@@ -41,9 +41,13 @@ HOW_IT_WORKS = """## How it works
 - **A table decides** by (GPU, norm, epilogue, n, k, dtype, rows) which kernel and tile a product takes: a matrix-vector kernel on the
   ordinary units, a flat product padded to 8 or 16 rows on the matrix units, a product whose weight goes straight from memory into their
   registers (k in another order, so that 16 bytes of a row are what two instructions want of a thread), or the library. On an H200 that is
-  the matrix-vector kernel for one row and two, the flat one up to 16, with the third for the attention's output of two rows, and of four
-  and eight in OPT, and the library from 32 rows on where k is long. A flat tile adds to several sums that need not wait for one another.
+  the matrix-vector kernel for one row and two, with the third for the attention's output of two, and the flat one from there on, with the
+  library for OPT's wide product of 32 rows and for long k at 64. A flat tile adds to several sums that need not wait for one another.
   `shapewright decode profile` measures such a table, inside whole steps; a GPU without one takes defaults.
+- **Few programs must not crowd.** A product of 4096 outputs is 128 flat programs, one a multiprocessor, and they start before the kernel
+  ahead of them is done: on the multiprocessors that are done first, two or three on one and none on others. With so many tiles on their
+  way that only one fits (16 rows up: k in two ranges), or where the product before lets them start late, a step of 4 or 8 rows takes 1 to
+  4 % less.
 - **One softmax, online.** With one maximum for all (FlashDecoding++) partial sums just add; the kernel has that form, exact on any input
   because it falls back. On an H200 a step was 0.0 to 0.4 % faster with it where no score left its bounds, and attention is done twice
   where one does ([log](log.md)): it is not what runs.
@@ -57,8 +61,8 @@ Shares of what reading the same bytes allows on the card of the rows; beside a g
 gain over Hugging Face's `generate` asks for more of the limit the quicker the host is that runs it. What a step lacks of its limit it loses
 mostly at the ends of kernels, where memory waits until the next may read what this one wrote; flat products (4 rows and more) lose more
 there than matrix-vector ones, for they ask for their weight only then. Then in attention over many short rows, and in layer norms. The
-[log](log.md) has what was tried. At long contexts rows scatter besides: they are the difference of two calls with a prefill each, and a
-prefill of 4096 tokens takes 10 ms of 120 more or less by what ran just before it.
+[log](log.md) has what was tried. Rows from before the rests (below) scatter at long contexts besides: they are the difference of two calls
+with a prefill each, and one of 4096 tokens takes 10 ms of 120 more or less by what ran just before it.
 """
 RUNS_PLAIN = """## What runs plain
 

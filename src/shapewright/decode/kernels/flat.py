@@ -7,8 +7,8 @@ A matrix instruction takes 16 columns and waits for the one before it where both
 no other, and a tile of 512 columns is 32 of them in a row, in which nothing new is asked for. So a tile is added to `CHAINS` sums, each
 over its part of the columns, which are added up at the end. Bias, residual and the next norm's weight are asked for before the loop: after
 it, every program would wait for them again.
-The next kernel's programs start where there is room. Before the sums that is on the multiprocessors that are first to be done, on which
-they crowd; with `LATE`, they may start after the sums, when there is room everywhere.
+The next kernel's programs start where there is room, which early is on the multiprocessors that are done first: few programs crowd there.
+With `LATE`, they may start only after this program's sums, when there soon is room everywhere.
 Where k is split, the sums of each range go to a workspace `[splits, blocks, 2 if gated, BLOCK_N, BLOCK_M]` (fp32) and the last program to
 arrive adds them in order, so that the result does not depend on who is last; its counter it sets back to zero. An RMS norm was begun by
 the product before (`common`): its scale is applied to the sum. A layer norm runs before.
