@@ -6,7 +6,8 @@ library's product where that is faster (FlashDecoding++, Hong et al., 2024, sect
 wherever they fall).
 What `shapewright decode profile` measured on the user's own GPU comes before the shipped table.
 A product that was not measured takes the tile of the one nearest to it in n · k, of the same norm or of none if there is one; rows between
-two measured numbers, the larger's; more rows than any, the default. fp32 and transposed weights (GPT-2) take defaults.
+two measured numbers, the larger's; more rows than any, the default. Flat programs that lay on the multiprocessors all at once where they
+were measured do so in other sizes, with fewer stages if need be. fp32 and transposed weights (GPT-2) take defaults.
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ MATRIX_UNIT = 16
 # Rows that the GEMV holds sums of, and columns that a warp of the direct kernel takes at a time.
 GEMV_ROWS = 4
 DIRECT_COLUMNS = 32
+# Stages of a flat product whose programs are not all on the multiprocessors at once, and the fewest that are taken so that they are.
+USUAL_STAGES, LEAST_STAGES = 5, 4
+# Of a block's shared memory, what CUDA keeps for itself.
+RESERVED_BYTES = 1024
 # The direct kernel's loop over k is unrolled, and compiling goes with the square of it: 86 tiles take 7 s, 172 take 40.
 DIRECT_TILES = 64
 
@@ -75,16 +80,20 @@ class Table:
 
     def tile(self, product: Product, dtype: str, rows: int) -> Tile | None:
         """The measured tile, of this product or of the nearest; None where nothing like it was measured."""
+        nearest = self.nearest(product, dtype, rows)
+        return None if nearest is None else nearest.tile
+
+    def nearest(self, product: Product, dtype: str, rows: int) -> Entry | None:
+        """The entry of that tile."""
         kin = [entry for entry in self.entries if entry.key == (product.epilogue, dtype) and entry.rows >= rows]
         if not kin:
             return None
         fewest = min(entry.rows for entry in kin)
         size, norm = product.n * product.k, norm_kind(product)
-        nearest = min(
+        return min(
             (entry for entry in kin if entry.rows == fewest),
             key=lambda entry: (entry.norm not in (norm, "none"), abs(math.log(entry.n * entry.k / size)), entry.norm != norm),
         )
-        return nearest.tile
 
     def merged(self, entries: Iterable[Entry]) -> Table:
         """With `entries` in place of those for the same products and rows."""
@@ -131,12 +140,15 @@ def shipped_table(gpu: str) -> Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hardware:
-    """What defaults depend on. `can_overlap`: programmatic dependent launch (NVIDIA, compute capability 9.0 on)."""
+    """What defaults depend on. `can_overlap`: programmatic dependent launch (NVIDIA, compute capability 9.0 on). `shared_bytes`: shared
+    memory of a multiprocessor, 0 where it is not known.
+    """
 
     name: str = "none"
     multiprocessors: int = 1
     is_nvidia: bool = False
     can_overlap: bool = False
+    shared_bytes: int = 0
 
 
 def hardware_of(device: torch.device) -> Hardware:
@@ -150,6 +162,7 @@ def hardware_of(device: torch.device) -> Hardware:
         multiprocessors=properties.multi_processor_count,
         is_nvidia=is_nvidia,
         can_overlap=is_nvidia and properties.major >= 9,
+        shared_bytes=getattr(properties, "shared_memory_per_multiprocessor", 0),
     )
 
 
@@ -192,8 +205,10 @@ class Dispatch:
         dtype = str(weight.dtype).removeprefix("torch.")
         if product.parts[0].transposed or weight.dtype == torch.float32:
             return default_tile(product, rows, self.hardware)
-        tile = self.table.tile(product, dtype, rows)
-        return default_tile(product, rows, self.hardware) if tile is None else fitted(tile, product, rows, self.hardware)
+        entry = self.table.nearest(product, dtype, rows)
+        if entry is None:
+            return default_tile(product, rows, self.hardware)
+        return fitted(_resident(entry, product, self.hardware), product, rows, self.hardware)
 
     def attention(self, attention: Attention, batch: int) -> AttentionTile:
         """How attention of `batch` rows runs, whatever its length."""
@@ -236,6 +251,29 @@ def default_tile(product: Product, rows: int, hardware: Hardware) -> Tile:
 def fitted(tile: Tile, product: Product, rows: int, hardware: Hardware) -> Tile:
     """A tile that was measured on another product, as this one can take it; the default where it cannot."""
     return _within(tile, product) if _takes(tile, product, rows) else default_tile(product, rows, hardware)
+
+
+def _resident(entry: Entry, product: Product, hardware: Hardware) -> Tile:
+    """A measured tile, with fewer stages where all programs of its product lay on the multiprocessors at once and these would not.
+
+    Many stages were measured for the sake of that: what shares out few programs evenly makes a few more take twice as long.
+    """
+    tile = entry.tile
+    if tile.kernel != "flat" or hardware.shared_bytes == 0:
+        return tile
+    gated = 2 if product.is_gated else 1
+    parts = product.parts[:1] if product.is_gated else product.parts
+    programs = sum(-(-part.n // tile.block_n) for part in parts) * tile.splits
+    measured = -(-entry.n // (gated * tile.block_n)) * tile.splits
+
+    def room(stages: int) -> int:
+        tile_bytes = (gated * tile.block_n + tile.block_m) * tile.block_k * product.parts[0].weight.element_size()
+        return hardware.multiprocessors * (hardware.shared_bytes // ((stages - 1) * tile_bytes + RESERVED_BYTES))
+
+    if measured > room(tile.stages) or programs <= room(tile.stages):
+        return tile
+    fewer = (stages for stages in range(tile.stages - 1, LEAST_STAGES - 1, -1) if programs <= room(stages))
+    return replace(tile, stages=next(fewer, min(tile.stages, USUAL_STAGES)))
 
 
 def _takes(tile: Tile, product: Product, rows: int) -> bool:

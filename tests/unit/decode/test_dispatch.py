@@ -173,6 +173,37 @@ def test_transposed_weights_take_the_defaults() -> None:
     assert choices.product(product, 1).block_n > choices.product(product, 1).block_k
 
 
+@pytest.mark.parametrize(
+    ("n", "stages"),
+    [
+        # 128 programs of 120 KB, one a multiprocessor, were measured; 100 KB go twice into 228, 60 three times, and 512 programs never fit.
+        (4096, 7),
+        (2048, 7),
+        (4224, 7),
+        (4256, 6),
+        (5120, 6),
+        (8448, 6),
+        (12288, 4),
+        (16384, 5),
+    ],
+)
+def test_programs_that_lay_side_by_side_do_so_in_other_sizes(n: int, stages: int) -> None:
+    single = Tile(kernel="flat", block_m=8, block_n=32, block_k=256, stages=7, warps=2, chains=2)
+    table = Table(entries=(entry(4096, 4096, 8, single),))
+    with_room = replace(H200, shared_bytes=228 * 1024)
+    assert Dispatch(with_room, table).product(product_of(n, k=4096), 5).stages == stages
+    assert Dispatch(H200, table).product(product_of(n, k=4096), 5).stages == 7
+
+
+@pytest.mark.parametrize("n", [22016, 28672, 60000])
+def test_programs_that_did_not_fit_at_once_keep_their_stages(n: int) -> None:
+    """A gated tile, of both halves: 344 programs of 144 KB were measured."""
+    table = Table(entries=(entry(22016, 4096, 8, Tile(kernel="flat", block_m=8, block_n=32, block_k=256, stages=5), epilogue="gated"),))
+    product = product_of(n // 2, n // 2, k=4096, epilogue="gated")
+    assert product.is_gated
+    assert Dispatch(replace(H200, shared_bytes=228 * 1024), table).product(product, 8).stages == 5
+
+
 @pytest.mark.parametrize(("k", "block_k"), [(1, 1), (3, 4), (777, 1024), (1024, 1024), (5000, 1024)])
 def test_a_gemv_is_no_wider_than_its_product(k: int, block_k: int) -> None:
     assert Dispatch(H200, Table(entries=(entry(64, 64, 1),))).product(product_of(64, k=k), 1).block_k == block_k
