@@ -11,7 +11,7 @@ Errors: a file that is no run, that holds no such rows or newer ones is an `Inpu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -24,7 +24,7 @@ KIND, CHECK_KIND = "decode", "decode-check"
 Status = Literal["ok", "failed", "out_of_memory"]
 #: Engines of `bench_engines`, in the order in which tables show them; `read` is the ceiling.
 ENGINES = ("hf", "hf-eager", "hf-static-compile", "gpt-fast", "ours-generate", "ours-loop", "read")
-OURS, LIMIT = ("ours-loop", "ours-generate"), "read"
+BASE, OURS, LIMIT = "hf", ("ours-loop", "ours-generate"), "read"
 #: Names of a run's environment that become `Row.versions`.
 _VERSIONS = ("torch", "cuda", "rocm", "triton", "transformers", "driver", "numpy", "python", "shapewright")
 _HEADER = ("gpu", "versions", "commit")
@@ -89,6 +89,11 @@ class Row:
         """What makes a row the same measurement as another on the same GPU."""
         values = (self.model, self.engine, self.batch, self.context, self.new_tokens, self.warmup_tokens, self.dtype)
         return tuple(str(value) for value in values)
+
+    @property
+    def has_rate(self) -> bool:
+        """Whether it was measured and nothing failed."""
+        return self.status == "ok" and bool(self.tokens_per_s)
 
     @property
     def bytes_per_s(self) -> float | None:
@@ -170,9 +175,16 @@ def beside(rows: Iterable[Row], other: Row, names: Iterable[str] = OURS) -> list
     wanted = set(names)
     return [
         row for row in rows
-        if (row.started_at, row.together) == (other.started_at, other.together)
-        and row.engine in wanted and row.status == "ok" and row.tokens_per_s
+        if (row.started_at, row.together) == (other.started_at, other.together) and row.engine in wanted and row.has_rate
     ]  # fmt: skip
+
+
+def fastest_beside(rows: Iterable[Row], shown: Mapping[str, Row], over: str, names: Sequence[str] = OURS) -> Row | None:
+    """The fastest of the engines called `names` in the run of the row shown for `over`; without one there, of those shown."""
+    good = {name: row for name, row in shown.items() if row.has_rate}
+    found = beside(rows, good[over], names) if over in good else []
+    found = found or [good[name] for name in names if name in good]
+    return max(found, key=lambda row: row.tokens_per_s or 0.0, default=None)
 
 
 def read_every_row(path: Path | str) -> list[Row]:

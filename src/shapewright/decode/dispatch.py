@@ -26,6 +26,7 @@ from shapewright.decode.layers import Attention
 from shapewright.decode.tile import AttentionTile, Tile, block_d
 from shapewright.errors import InputError
 from shapewright.measure.store import runs_folder
+from shapewright.units import ceil_div
 
 if TYPE_CHECKING:
     from shapewright.decode.products import Product
@@ -78,13 +79,8 @@ class Table:
     entries: tuple[Entry, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
 
-    def tile(self, product: Product, dtype: str, rows: int) -> Tile | None:
-        """The measured tile, of this product or of the nearest; None where nothing like it was measured."""
-        nearest = self.nearest(product, dtype, rows)
-        return None if nearest is None else nearest.tile
-
     def nearest(self, product: Product, dtype: str, rows: int) -> Entry | None:
-        """The entry of that tile."""
+        """What was measured of this product or of the nearest; None where nothing like it was measured."""
         kin = [entry for entry in self.entries if entry.key == (product.epilogue, dtype) and entry.rows >= rows]
         if not kin:
             return None
@@ -261,14 +257,14 @@ def _resident(entry: Entry, product: Product, hardware: Hardware) -> Tile:
     tile = entry.tile
     if tile.kernel != "flat" or hardware.shared_bytes == 0:
         return tile
-    gated = 2 if product.is_gated else 1
-    parts = product.parts[:1] if product.is_gated else product.parts
-    programs = sum(-(-part.n // tile.block_n) for part in parts) * tile.splits
-    measured = -(-entry.n // (gated * tile.block_n)) * tile.splits
+    # A gated program takes a tile of gate and one of up.
+    weights = 2 if product.is_gated else 1
+    stage_bytes = (weights * tile.block_n + tile.block_m) * tile.block_k * product.parts[0].weight.element_size()
+    measured = ceil_div(entry.n, weights * tile.block_n) * tile.splits
+    programs = product.blocks(tile.block_n) * tile.splits
 
     def room(stages: int) -> int:
-        tile_bytes = (gated * tile.block_n + tile.block_m) * tile.block_k * product.parts[0].weight.element_size()
-        return hardware.multiprocessors * (hardware.shared_bytes // ((stages - 1) * tile_bytes + RESERVED_BYTES))
+        return hardware.multiprocessors * (hardware.shared_bytes // ((stages - 1) * stage_bytes + RESERVED_BYTES))
 
     if measured > room(tile.stages) or programs <= room(tile.stages):
         return tile
@@ -282,9 +278,8 @@ def _takes(tile: Tile, product: Product, rows: int) -> bool:
         return rows <= GEMV_ROWS
     if tile.kernel != "direct":
         return True
-    parts = product.parts[:1] if product.is_gated else product.parts
     tiles, rest = divmod(product.k, DIRECT_COLUMNS * tile.warps)
-    return rest == 0 and tiles <= DIRECT_TILES and all(part.n % tile.block_n == 0 and not part.transposed for part in parts)
+    return rest == 0 and tiles <= DIRECT_TILES and all(part.n % tile.block_n == 0 and not part.transposed for part in product.written)
 
 
 def _within(tile: Tile, product: Product) -> Tile:

@@ -20,6 +20,7 @@ from shapewright.decode.kernels.gemv import gemv_kernel
 from shapewright.decode.kernels.norm import norm_kernel
 from shapewright.decode.layers import Decoder, Layer, Linear, Norm
 from shapewright.decode.tile import Tile
+from shapewright.units import ceil_div
 
 Call = Callable[[], object]
 Epilogue = Literal["qkv", "residual", "gated", "activation", "logits"]
@@ -63,9 +64,18 @@ class Product:
         return self.parts[0].k
 
     @property
+    def written(self) -> tuple[Linear, ...]:
+        """The parts whose outputs are written: gate and up write one."""
+        return self.parts[:1] if self.is_gated else self.parts
+
+    @property
     def outputs(self) -> int:
         """Width of what is written."""
-        return self.parts[0].n if self.is_gated else self.n
+        return sum(part.n for part in self.written)
+
+    def blocks(self, block_n: int) -> int:
+        """Blocks of so many outputs, none of them in two parts."""
+        return sum(ceil_div(part.n, block_n) for part in self.written)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +202,7 @@ def takes_handover(product: Product, tile: Tile, rows: int, programs: int) -> bo
 
 def num_programs(product: Product, tile: Tile) -> int:
     """Programs that share out a product's outputs: sums of squares a row that it hands over."""
-    return 1 if tile.kernel == "library" else _blocks(product, tile)
+    return 1 if tile.kernel == "library" else product.blocks(tile.block_n)
 
 
 def norm_call(norm: Norm, operands: Operands) -> Call:
@@ -212,7 +222,7 @@ def norm_call(norm: Norm, operands: Operands) -> Call:
 
 def _kernel(product: Product, tile: Tile, operands: Operands) -> list[Call]:
     options = {
-        "PARTS": 1 if product.is_gated else len(product.parts),
+        "PARTS": len(product.written),
         "GATED": product.is_gated,
         "HAS_BIAS": product.parts[0].bias is not None,
         "NORM": NORMS["none" if product.norm is None else product.norm.kind],
@@ -243,7 +253,7 @@ def _direct(product: Product, tile: Tile, operands: Operands, options: dict) -> 
         "SWAPPED": block_m == SWAPPED_ROWS,
         "num_stages": 1,
     }
-    return launch(direct_kernel, (_blocks(product, tile),), arguments, options | more)
+    return launch(direct_kernel, (product.blocks(tile.block_n),), arguments, options | more)
 
 
 def _direct_rows(rows: int, tile: Tile) -> int:
@@ -269,13 +279,13 @@ def _gemv(product: Product, tile: Tile, operands: Operands, options: dict) -> Ca
         "ROWS": x.shape[0],
         "DEPTH": tile.stages,
     }
-    return launch(gemv_kernel, (_blocks(product, tile),), arguments, options | more)
+    return launch(gemv_kernel, (product.blocks(tile.block_n),), arguments, options | more)
 
 
 def _flat(product: Product, tile: Tile, operands: Operands, options: dict) -> Call:
     x, out, (squares, num_squares) = _input(operands), operands.out, _squares(operands)
     weights, biases, sizes = _parts(product)
-    grid = (_blocks(product, tile), ceil_div(x.shape[0], tile.block_m), tile.splits)
+    grid = (product.blocks(tile.block_n), ceil_div(x.shape[0], tile.block_m), tile.splits)
     width = 2 * tile.block_n * tile.block_m
     programs = grid[0] * grid[1]
     sums, counters = operands.scratch.split_sums(programs * tile.splits * width if tile.splits > 1 else 1, programs)
@@ -322,18 +332,8 @@ def _parts(product: Product) -> tuple[list[Tensor], list[Tensor], list[int]]:
     return weights, [_or(part.bias, part.weight) for part in parts], [part.n for part in parts]
 
 
-def _blocks(product: Product, tile: Tile) -> int:
-    parts = product.parts[:1] if product.is_gated else product.parts
-    return sum(ceil_div(part.n, tile.block_n) for part in parts)
-
-
 def _or(tensor: Tensor | None, other: Tensor) -> Tensor:
     return other if tensor is None else tensor
-
-
-def ceil_div(size: int, block: int) -> int:
-    """Blocks that cover `size`."""
-    return -(-size // block)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,28 +37,29 @@ REPLAYS, REPEATS = 10, 3
 FINALISTS = 5
 # Of GEMVs, by rows: outputs a program, tiles on their way.
 GEMV_SHAPES = {1: ((4, 4), (4, 2)), 2: ((4, 4), (2, 4))}
-# Of flat products, by the most rows they are tried for: outputs, columns, warps, stages, chains, splits of k. With seven stages of 32
-# outputs or five of 16 a multiprocessor has room for as many programs as 4096 outputs give it: they cannot crowd on some.
-FLAT_SHAPES = {
+
+
+def _flat(block_n: int, block_k: int, warps: int, stages: int, *, chains: int = 1, splits: int = 1) -> Tile:
+    """Its rows are those of the trial."""
+    return Tile(
+        kernel="flat", block_n=block_n, block_k=block_k, warps=warps, stages=stages, chains=chains, splits=splits, norm_apart=True
+    )  # fmt: skip
+
+
+# Of flat products, by the most rows they are tried for. With seven stages of 32 outputs or five of 16 a multiprocessor has room for as many
+# programs as 4096 outputs give it: they cannot crowd on some.
+FLAT_TILES = {
     1: (),
     8: (
-        (32, 256, 2, 5, 2, 1),
-        (32, 256, 2, 7, 2, 1),
-        (32, 256, 2, 4, 2, 1),
-        (16, 512, 1, 3, 4, 1),
-        (16, 512, 1, 5, 4, 1),
-        (16, 256, 1, 5, 2, 1),
+        _flat(32, 256, 2, 5, chains=2), _flat(32, 256, 2, 7, chains=2), _flat(32, 256, 2, 4, chains=2),
+        _flat(16, 512, 1, 3, chains=4), _flat(16, 512, 1, 5, chains=4), _flat(16, 256, 1, 5, chains=2),
     ),
     16: (
-        (32, 512, 2, 3, 1, 1),
-        (16, 256, 1, 3, 1, 1),
-        (16, 256, 1, 5, 2, 1),
-        (16, 256, 1, 8, 1, 1),
-        (32, 256, 2, 5, 1, 1),
-        (64, 128, 4, 4, 1, 2),
+        _flat(32, 512, 2, 3), _flat(16, 256, 1, 3), _flat(16, 256, 1, 5, chains=2), _flat(16, 256, 1, 8), _flat(32, 256, 2, 5),
+        _flat(64, 128, 4, 4, splits=2),
     ),
-    64: ((64, 128, 4, 4, 1, 1), (64, 128, 4, 4, 1, 2), (64, 64, 4, 5, 1, 1), (32, 256, 4, 3, 1, 1)),
-}
+    64: (_flat(64, 128, 4, 4), _flat(64, 128, 4, 4, splits=2), _flat(64, 64, 4, 5), _flat(32, 256, 4, 3)),
+}  # fmt: skip
 # Products that measured faster, here and there, where the next kernel starts late: those before the one with the fewest programs.
 LATE_EPILOGUES = ("gated", "activation")
 # Of direct products: outputs, tiles on their way, warps. The last two ask for all of a k of 4096 before they wait.
@@ -101,14 +102,8 @@ def place(product: Product) -> Place:
 def candidates(rows: int) -> list[Tile]:
     """What is worth a try for so many rows; the norm inside the product or before it is tried later."""
     gemv = [Tile(kernel="gemv", block_n=n, block_k=1024, stages=stages, norm_apart=rows > 1) for n, stages in GEMV_SHAPES.get(rows, ())]
-    shapes = next(shapes for most, shapes in FLAT_SHAPES.items() if rows <= most)
-    block_m = max(8, 1 << (rows - 1).bit_length())
-    flat = [
-        Tile(
-            kernel="flat", block_m=block_m, block_n=n, block_k=k, warps=warps, stages=stages, chains=chains, splits=splits, norm_apart=True
-        )
-        for n, k, warps, stages, chains, splits in shapes
-    ]
+    tiles = next(tiles for most, tiles in FLAT_TILES.items() if rows <= most)
+    flat = [replace(tile, block_m=max(8, 1 << (rows - 1).bit_length())) for tile in tiles]
     direct = [
         Tile(kernel="direct", block_n=n, stages=stages, warps=warps, norm_apart=True)
         for n, stages, warps in (DIRECT_SHAPES if rows <= MOST_DIRECT_ROWS else ())

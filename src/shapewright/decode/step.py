@@ -26,7 +26,6 @@ from shapewright.decode.products import (
     Operands,
     Product,
     Scratch,
-    ceil_div,
     launch,
     layer_products,
     logits_product,
@@ -36,6 +35,7 @@ from shapewright.decode.products import (
     takes_handover,
 )
 from shapewright.decode.tile import AttentionTile, Tile, block_d
+from shapewright.units import ceil_div
 
 LOG2_E = 1.4426950408889634
 ARGMAX_BLOCKS = 16

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..decode.bench_rows import OURS, beside, representative
+from ..decode.bench_rows import BASE, fastest_beside, representative
 from .times import Measured, Times
 
-BASE = "hf"
 _ALIKE = ("bf16", "fp16")
 
 
@@ -41,9 +40,8 @@ def decoded(times: Times, model: str, *, batch: int, context: int, dtype: str = 
     own = [row for row in rows if row.status == "ok" and (row.model, row.batch, row.context) == (model, batch, context)]
     for name in [dtype, *(each for each in _ALIKE if dtype in _ALIKE and each != dtype)]:
         alike = [row for row in own if row.dtype == name and row.time_per_step_s]
-        last = representative(alike)
-        base = last.get(BASE)
-        ours = [] if base is None else beside(alike, base) or [last[engine] for engine in OURS if engine in last]
-        if base is not None and base.time_per_step_s and ours:
-            return Decoded(hf_s=base.time_per_step_s, ours_s=min(row.time_per_step_s or 0.0 for row in ours))
+        shown = representative(alike)
+        base, ours = shown.get(BASE), fastest_beside(alike, shown, BASE)
+        if base is not None and base.time_per_step_s and ours is not None and ours.time_per_step_s:
+            return Decoded(hf_s=base.time_per_step_s, ours_s=ours.time_per_step_s)
     return None

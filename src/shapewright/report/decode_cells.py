@@ -15,14 +15,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..calibrate.products import catalogued
-from ..decode.bench_rows import ENGINES, LIMIT, OURS, Row, beside, representative
+from ..decode.bench_rows import BASE, ENGINES, LIMIT, OURS, Row, fastest_beside, representative
 from ..errors import ShapewrightError
 from ..hardware.gpu import Gpu
 from ..predict.explain import explain
 from ..read.resolve import load_shape
 from ..workload import Runtime, Workload
-
-BASE = "hf"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +50,7 @@ class Cell:
     def row(self, engine: str) -> Row | None:
         """The engine's row, if it was measured."""
         found = self.rows.get(engine)
-        return found if found is not None and found.status == "ok" and found.tokens_per_s else None
+        return found if found is not None and found.has_rate else None
 
     def tokens_per_s(self, engine: str) -> float | None:
         """New tokens of the batch a second."""
@@ -72,10 +70,7 @@ class Cell:
 
     def beside(self, over: str, engine: str | None = None) -> Row | None:
         """The fastest row of `engine` (None: of ours) in the run of `over`; without one there, of those shown."""
-        other, names = self.row(over), (engine,) if engine else OURS
-        found = [] if other is None else beside(self.every, other, names)
-        found = found or [row for name in names if (row := self.row(name)) is not None]
-        return max(found, key=lambda row: row.tokens_per_s or 0.0, default=None)
+        return fastest_beside(self.every, self.rows, over, (engine,) if engine else OURS)
 
     def least_gain(self, over: str) -> float | None:
         """`gain` over the fastest repeat of `over`: what a busy host cannot make larger."""

@@ -46,16 +46,22 @@ def product_of(
     return Product(epilogue=epilogue, parts=parts, norm=norm)
 
 
+def tile_of(table: Table, product: Product, dtype: str, rows: int) -> Tile | None:
+    """Of what was measured."""
+    nearest = table.nearest(product, dtype, rows)
+    return None if nearest is None else nearest.tile
+
+
 def test_the_measured_tile_else_that_of_the_nearest() -> None:
     """Nearest in n · k, whichever side is longer."""
     tiles = [replace(GEMV, block_n=size) for size in (1, 2, 4)]
     table = Table(entries=tuple(entry(n, 4096, 1, tile) for n, tile in zip((4096, 11008, 32000), tiles, strict=True)))
-    assert [table.tile(product_of(n, k=4096), "bfloat16", 1) for n in (4096, 11008, 32000)] == tiles
-    assert table.tile(product_of(4096, k=10000), "bfloat16", 1) == tiles[1]
-    assert table.tile(product_of(64, k=64), "bfloat16", 1) == tiles[0]
-    assert table.tile(product_of(10**6, k=10**4), "bfloat16", 1) == tiles[2]
+    assert [tile_of(table, product_of(n, k=4096), "bfloat16", 1) for n in (4096, 11008, 32000)] == tiles
+    assert tile_of(table, product_of(4096, k=10000), "bfloat16", 1) == tiles[1]
+    assert tile_of(table, product_of(64, k=64), "bfloat16", 1) == tiles[0]
+    assert tile_of(table, product_of(10**6, k=10**4), "bfloat16", 1) == tiles[2]
     # By ratio, not by difference: 4096 · 6400 is nearer to 4096 · 4096 than to 11008 · 4096.
-    assert table.tile(product_of(4096, k=6400), "bfloat16", 1) == tiles[0]
+    assert tile_of(table, product_of(4096, k=6400), "bfloat16", 1) == tiles[0]
 
 
 def test_the_same_norm_before_the_nearest_size() -> None:
@@ -64,11 +70,11 @@ def test_the_same_norm_before_the_nearest_size() -> None:
     rms, layer = (Norm(kind=kind, weight=weight, eps=1e-5) for kind in ("rms", "layer"))
     far, near = replace(GEMV, block_n=1), replace(GEMV, block_n=2)
     table = Table(entries=(replace(entry(4096, 64, 1, far), norm="rms"), replace(entry(64, 64, 1, near), norm="layer")))
-    assert table.tile(product_of(64, k=64, norm=rms), "bfloat16", 1) == far
-    assert table.tile(product_of(64, k=64, norm=layer), "bfloat16", 1) == near
+    assert tile_of(table, product_of(64, k=64, norm=rms), "bfloat16", 1) == far
+    assert tile_of(table, product_of(64, k=64, norm=layer), "bfloat16", 1) == near
     # Fewer rows count for more than the norm.
     more = table.merged([replace(entry(64, 64, 2, FLAT), norm="none")])
-    assert more.tile(product_of(64, k=64), "bfloat16", 1) == near
+    assert tile_of(more, product_of(64, k=64), "bfloat16", 1) == near
     assert len(table.merged([replace(entry(64, 64, 1, far), norm="none")]).entries) == 3
 
 
@@ -78,7 +84,7 @@ def test_a_product_that_a_norm_follows_takes_what_was_measured_before_that_norm(
 
     def chosen(*norms: str) -> int:
         product = replace(product_of(64, k=64), norm_after="rms")
-        tile = Table(entries=tuple(of_norm[norm] for norm in norms)).tile(product, "bfloat16", 1)
+        tile = tile_of(Table(entries=tuple(of_norm[norm] for norm in norms)), product, "bfloat16", 1)
         assert tile is not None
         return tile.block_n
 
@@ -88,16 +94,16 @@ def test_a_product_that_a_norm_follows_takes_what_was_measured_before_that_norm(
 def test_rows_between_two_measured_numbers_take_the_larger() -> None:
     tiles = {rows: replace(FLAT, stages=rows) for rows in (1, 4, 16)}
     table = Table(entries=tuple(entry(64, 64, rows, tile) for rows, tile in tiles.items()))
-    found = [table.tile(product_of(64, k=64), "bfloat16", rows) for rows in (1, 2, 3, 4, 5, 16)]
+    found = [tile_of(table, product_of(64, k=64), "bfloat16", rows) for rows in (1, 2, 3, 4, 5, 16)]
     assert found == [tiles[rows] for rows in (1, 4, 4, 4, 16, 16)]
-    assert table.tile(product_of(64, k=64), "bfloat16", 17) is None
+    assert tile_of(table, product_of(64, k=64), "bfloat16", 17) is None
 
 
 def test_another_epilogue_or_dtype_is_no_kin() -> None:
     table = Table(entries=(entry(64, 64, 1),))
-    assert table.tile(product_of(64, k=64, epilogue="gated"), "bfloat16", 1) is None
-    assert table.tile(product_of(64, k=64), "float16", 1) is None
-    assert Table().tile(product_of(64, k=64), "bfloat16", 1) is None
+    assert tile_of(table, product_of(64, k=64, epilogue="gated"), "bfloat16", 1) is None
+    assert tile_of(table, product_of(64, k=64), "float16", 1) is None
+    assert tile_of(Table(), product_of(64, k=64), "bfloat16", 1) is None
 
 
 def test_merged_tables_keep_what_is_not_measured_again() -> None:
