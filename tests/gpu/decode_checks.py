@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from shapewright.decode.buffers import Buffers
-from shapewright.decode.graphs import make_step
+from shapewright.decode.graphs import CapturedStep, make_step
 from shapewright.decode.layers import Attention, Decoder, Layer, Linear, Mlp, Norm
 from shapewright.decode.products import Call, Scratch, product_calls
 from shapewright.decode.reference import advance, reference_step
@@ -211,6 +211,14 @@ def small_llama(dtype: torch.dtype, kv_heads: int) -> Decoder:
     )  # fmt: skip
 
 
+def with_layer_norms(decoder: Decoder) -> Decoder:
+    """A layer norm with a bias in the place of every norm."""
+    bias = (drawn(decoder.hidden_size, seed=92) * 0.1).to(decoder.dtype).cuda()
+    norm = replace(decoder.final_norm, kind="layer", bias=bias)
+    layers = tuple(replace(layer, attention_norm=norm, mlp_norm=norm) for layer in decoder.layers)
+    return replace(decoder, layers=layers, final_norm=norm)
+
+
 def filled(decoder: Decoder, batch: int, length: int) -> Buffers:
     """A cache of `length` random slots; rows begin at 0, 3, 6, … as long as they see a slot, and what they do not see is NaN."""
     buffers = Buffers(decoder, batch, length + 64)
@@ -265,6 +273,31 @@ def check_captured(decoder: Decoder, batch: int, length: int) -> tuple[float, fl
     for name in ("generated", "tokens", "positions", "length"):
         unlike += not torch.equal(getattr(buffers, name), getattr(plain.step.buffers, name))
     return float(unlike), 0.0
+
+
+def check_rewritten(decoder: Decoder) -> tuple[float, float]:
+    """Logits of a captured step against the plain step in float64, after every weight was written into in place: told at once (its graph of
+    constants is replayed) and at the next step.
+    """
+    choices = Fixed(tile=GEMV, attention_tile=FORMS["online"], overlaps=can_overlap())
+    step = CapturedStep(Step(decoder, filled(decoder, 1, 300), choices))
+    step.run_greedy()
+    errors = []
+    for factor, at_once in ((1.5, True), (-0.5, False)):
+        for layer in decoder.layers:
+            for each in (layer.mlp.up, *layer.attention.parts, layer.mlp_norm):
+                each.weight.mul_(factor)
+        step.forget()
+        if at_once:
+            step.refresh()
+        buffers = step.step.buffers
+        plain = filled(decoder, 1, 300)
+        for name in ("cache", "tokens", "positions", "starts", "length"):
+            getattr(plain, name).copy_(getattr(buffers, name))
+        expected = reference_step(decoder, plain, dtype=torch.float64)
+        step.run_greedy()
+        errors.append(error_of(step.logits, expected))
+    return max(errors), 4 * ALLOWED[decoder.dtype]
 
 
 def check_greedy(decoder: Decoder, batch: int, choices: Fixed, num_tokens: int = 32) -> tuple[float, float]:
@@ -353,6 +386,13 @@ def step_checks() -> Iterator[tuple[str, Check]]:
         for batch, length in ((1, 40), (4, 500), (8, 700)):
             title = f"captured, batch {batch}, {length} slots, {kv_heads} kv heads, {NAMES[dtype]}"
             yield f"step {title}", lambda make=make, batch=batch, length=length: check_captured(make(), batch, length)
+    for dtype in (BF16, FP16):
+        make = lambda dtype=dtype: with_layer_norms(small_llama(dtype, 32))  # noqa: E731
+        choices = Fixed(tile=GEMV, attention_tile=FORMS["online"], overlaps=can_overlap())
+        title = f"layer norms within, batch 1, {NAMES[dtype]}"
+        yield f"step {title}", lambda make=make, choices=choices: check_step(make(), 1, choices)
+        yield f"step captured, {title}", lambda make=make: check_captured(make(), 1, 300)
+        yield f"step rewritten, {title}", lambda make=make: check_rewritten(make())
 
 
 def checks() -> dict[str, Check]:

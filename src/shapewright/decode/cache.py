@@ -70,6 +70,10 @@ class Store:
         self._hold(pool, new)
         return True
 
+    def forget(self, *, is_prompt: bool) -> None:
+        """Hugging Face's forward runs: weights may have been written into since a step did."""
+        self._lease.forget(is_prompt=is_prompt)
+
     def leave(self, layer: int) -> None:
         """A layer keeps tensors of its own from now on; when all do, the buffers are free."""
         self._left.add(layer)
@@ -153,6 +157,8 @@ class PooledLayer(DynamicLayer):
         self.dtype, self.device = key_states.dtype, key_states.device
         self.length = end
         self.store.is_settled = False
+        if self.index == 0:
+            self.store.forget(is_prompt=key_states.shape[-2] > 1)
         return self._view("keys"), self._view("values")
 
     def get_seq_length(self) -> int:

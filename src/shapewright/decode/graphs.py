@@ -7,6 +7,7 @@ the step runs launch by launch (the interpreter).
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ class CapturedStep:
     def __init__(self, step: Step) -> None:
         self.step = step
         self.graph: torch.cuda.CUDAGraph | None = None
+        self.refreshing: torch.cuda.CUDAGraph | None = None
         self.can_capture = step.decoder.device.type == "cuda"
 
     @property
@@ -43,7 +45,19 @@ class CapturedStep:
             return
         if self.graph is None:
             self.graph = self._captured()
+        if self.step.is_stale:
+            self.refresh()
         self.graph.replay()
+
+    def forget(self) -> None:
+        """Weights may have been written into."""
+        self.step.forget()
+
+    def refresh(self) -> None:
+        """Make what is made of weights alone anew. Before the first step, that one does."""
+        if self.refreshing is not None:
+            self.refreshing.replay()
+            self.step.is_stale = False
 
     def _captured(self) -> torch.cuda.CUDAGraph:
         """Kernels are compiled and loaded by a first run, on a stream of its own; what it did to the state is undone."""
@@ -56,11 +70,16 @@ class CapturedStep:
         torch.cuda.current_stream().wait_stream(stream)
         for tensor, old in zip(self._state(), kept, strict=True):
             tensor.copy_(old)
+        if self.step.constants:
+            self.refreshing = self._graph_of(self.step.refresh, stream)
+        return self._graph_of(self.step.run_greedy, stream)
+
+    def _graph_of(self, run: Callable[[], None], stream: torch.cuda.Stream) -> torch.cuda.CUDAGraph:
         graph = torch.cuda.CUDAGraph()
         # On the stream just made, which is of this device: torch's own for captures is of the device that captured first. Other threads may
         # allocate meanwhile.
         with CAPTURING, torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-            self.step.run_greedy()
+            run()
         return graph
 
     def _state(self) -> tuple[Tensor, ...]:

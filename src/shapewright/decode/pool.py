@@ -37,7 +37,9 @@ class Step(Protocol):
     """One decode step over fixed buffers.
 
     `run` feeds `buffers.tokens` and leaves `logits` `[batch, vocab_size]`, the same tensor each time. A step may also have `run_greedy`,
-    which writes the likeliest tokens into `buffers.tokens` and `buffers.generated[length - first]`, and moves positions and length on.
+    which writes the likeliest tokens into `buffers.tokens` and `buffers.generated[length - first]`, and moves positions and length on; and
+    `forget` and `refresh`, if it keeps what it makes of weights alone: the first says that weights may have been written into, after which
+    the next run makes that anew, and the second makes it at once.
     """
 
     logits: Tensor
@@ -108,6 +110,17 @@ class Lease:
         mine.tokens.copy_(theirs.tokens)
         self.place(starts=theirs.starts, positions=theirs.positions, length=old.length)
         self.count_from(old.first)
+
+    def forget(self, *, is_prompt: bool) -> None:
+        """Weights may have been written into since the step ran. What it makes of them alone it makes while a prompt is computed: short
+        ones leave the device waiting for the host.
+        """
+        step: Any = self.step
+        if hasattr(step, "forget"):
+            step.forget()
+            if is_prompt:
+                with on(self.buffers.tokens.device):
+                    step.refresh()
 
     def launch(self, tokens: Tensor | None = None) -> Tensor:
         """Feed `tokens` `[batch]`, or those that the launch before chose. Logits `[batch, vocab_size]`, until the next launch.

@@ -164,7 +164,8 @@ class Scratch:
 class Operands:
     """The buffers of one product. `overlaps`: it may start before the kernel before it ends.
 
-    `before`: what the maker of x left for this product's norm; `after`: what this one leaves for the norm of its output.
+    `before`: what the maker of x left for this product's RMS norm; `after`: what this one leaves for the norm of its output; `constants`
+    `[1 or 2, Σ n_i]`: what a layer norm within the product wants (`constants`).
     """
 
     x: Tensor
@@ -174,21 +175,27 @@ class Operands:
     overlaps: bool = False
     before: Handover | None = None
     after: Handover | None = None
+    constants: Tensor | None = None
 
 
 def product_calls(product: Product, tile: Tile, operands: Operands) -> list[Call]:
     """The launches of a product."""
     if tile.kernel == "library":
         return _library(product, operands)
-    if product.norm is None or _is_normed_within(product.norm, tile, operands.before):
+    if product.norm is None or _is_normed_within(product.norm, operands):
         return _kernel(product, tile, operands)
     normed = replace(operands, x=operands.scratch.normed_rows(operands.x.shape[0], product.k))
     return [norm_call(product.norm, operands), *_kernel(replace(product, norm=None), tile, normed)]
 
 
-def _is_normed_within(norm: Norm, tile: Tile, before: Handover | None) -> bool:
-    """An RMS norm where it was begun, a layer norm by a GEMV whose tile does not say otherwise; any other is a kernel of its own."""
-    return before is not None if norm.kind == "rms" else tile.kernel == "gemv" and not tile.norm_apart
+def _is_normed_within(norm: Norm, operands: Operands) -> bool:
+    """An RMS norm where it was begun, a layer norm with its constants; any other is a kernel of its own."""
+    return (operands.before if norm.kind == "rms" else operands.constants) is not None
+
+
+def takes_constants(product: Product, tile: Tile) -> bool:
+    """Whether a product takes a layer norm into itself, for which it wants constants."""
+    return product.norm is not None and product.norm.kind == "layer" and tile.kernel == "gemv" and not tile.norm_apart
 
 
 def takes_handover(product: Product, tile: Tile, rows: int, programs: int) -> bool:
@@ -264,17 +271,16 @@ def _direct_rows(rows: int, tile: Tile) -> int:
 def _gemv(product: Product, tile: Tile, operands: Operands, options: dict) -> Call:
     norm, x, out, (squares, num_squares) = product.norm, _input(operands), operands.out, _squares(operands)
     weights, biases, sizes = _parts(product)
-    norm_weight = x if norm is None else norm.weight
-    norm_bias = None if norm is None else norm.bias
+    gain_sums, shift_sums = (x, x) if operands.constants is None else (operands.constants[0], operands.constants[-1])
     arguments = (
-        x, *weights, *biases, norm_weight, _or(norm_bias, norm_weight), squares, _or(operands.residual, out), out,
+        x, *weights, *biases, x if norm is None else norm.weight, gain_sums, shift_sums, squares, _or(operands.residual, out), out,
         *next_of(out, operands.after), *sizes, out.stride(0), num_squares, _eps(product), product.k,
     )  # fmt: skip
     more = {
         "TRANSPOSED": product.parts[0].transposed,
         "BLOCK_K": tile.block_k,
         "FOLD": 1 if product.parts[0].transposed else min(FOLD, tile.block_k),
-        "HAS_NORM_BIAS": norm_bias is not None,
+        "HAS_NORM_BIAS": norm is not None and norm.bias is not None,
         "EVEN": all(part.n % tile.block_n == 0 for part in product.parts),
         "ROWS": x.shape[0],
         "DEPTH": tile.stages,

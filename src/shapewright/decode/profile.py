@@ -36,7 +36,7 @@ LEAST_BYTES = 1.2e9
 REPLAYS, REPEATS = 10, 3
 FINALISTS = 5
 # Of GEMVs, by rows: outputs a program, tiles on their way.
-GEMV_SHAPES = {1: ((4, 4), (4, 2)), 2: ((4, 4), (2, 4))}
+GEMV_SHAPES = {1: ((4, 4), (4, 2), (8, 2)), 2: ((4, 4), (2, 4))}
 
 
 def _flat(block_n: int, block_k: int, warps: int, stages: int, *, chains: int = 1, splits: int = 1) -> Tile:

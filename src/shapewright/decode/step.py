@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from shapewright.decode.buffers import Buffers
+from shapewright.decode.constants import Constants
 from shapewright.decode.kernels.argmax import argmax_kernel
 from shapewright.decode.kernels.attention import attention_kernel
 from shapewright.decode.kernels.embed import embed_kernel
@@ -32,6 +33,7 @@ from shapewright.decode.products import (
     next_of,
     num_programs,
     product_calls,
+    takes_constants,
     takes_handover,
 )
 from shapewright.decode.tile import AttentionTile, Tile, block_d
@@ -59,7 +61,9 @@ class Choices(Protocol):
 
 
 class Step:
-    """`run()` launches a step; `run_greedy()` one that chooses and advances."""
+    """`run()` launches a step; `run_greedy()` one that chooses and advances. The first makes the constants of its products, and so does the
+    next after `forget()`.
+    """
 
     def __init__(self, decoder: Decoder, buffers: Buffers, choices: Choices) -> None:
         self.decoder, self.buffers, self.choices = decoder, buffers, choices
@@ -70,11 +74,15 @@ class Step:
         self.residual = self._empty(batch, decoder.hidden_size)
         self.second = self._empty(batch, decoder.hidden_size)
         self._layer_buffers()
+        self.constants: list[Constants] = []
         self.calls = self._calls()
+        self.is_stale = bool(self.constants)
         self.choose = self._argmax()
 
     def run(self) -> None:
         """Logits of the token in every row."""
+        if self.is_stale:
+            self.refresh()
         for call in self.calls:
             call()
 
@@ -83,9 +91,20 @@ class Step:
         self.run()
         self.choose()
 
+    def forget(self) -> None:
+        """Weights may have been written into."""
+        self.is_stale = bool(self.constants)
+
+    def refresh(self) -> None:
+        """Make all constants anew."""
+        for constants in self.constants:
+            constants.refresh()
+        self.is_stale = False
+
     def launches(self) -> Iterator[Launch]:
         """Of Triton's kernels; those of later layers as well."""
-        for call in (*self.calls, self.choose):
+        made = (call for constants in self.constants for call in constants.calls)
+        for call in (*made, *self.calls, self.choose):
             if isinstance(call, Launch):
                 yield call
 
@@ -169,10 +188,14 @@ class Step:
         self, product: Product, x: Tensor, out: Tensor, residual: Tensor | None = None, *,
         before: Handover | None = None, after: Handover | None = None,
     ) -> list[Call]:  # fmt: skip
+        tile, constants = self._tile(product), None
+        if takes_constants(product, tile):
+            self.constants.append(Constants(product, tile, self.scratch, overlaps=self.overlaps))
+            constants = self.constants[-1].values
         operands = Operands(
-            x=x, out=out, residual=residual, scratch=self.scratch, overlaps=self.overlaps, before=before, after=after
+            x=x, out=out, residual=residual, scratch=self.scratch, overlaps=self.overlaps, before=before, after=after, constants=constants
         )  # fmt: skip
-        return product_calls(product, self._tile(product), operands)
+        return product_calls(product, tile, operands)
 
     def _attention(self, index: int, attention: Attention) -> Call:
         buffers = self.buffers

@@ -28,7 +28,11 @@ HOW_IT_WORKS = """## How it works
   loop the choice of the token, which also moves the positions.
 - **An RMS norm is no kernel.** The product before it writes x · w beside x, and each of its programs the sum of squares of its own
   outputs; the product after it multiplies its sums by 1 / rms. So no kernel waits for one number. It stands apart where the table says so
-  (with many rows the sums are many), in fp16, whose range x · w may leave, and if it is a layer norm before the matrix units.
+  (with many rows the sums are many), and in fp16, whose range x · w may leave.
+- **Nor is a layer norm with one row.** W ((x - mean) · scale · w + b) is scale · (W (x · w) - mean · W w) + W b: the matrix-vector kernel
+  sums mean and scale up on its way through x. W w and W b it is given; they are made of the weights while a prompt is computed (2 ms for
+  OPT-6.7B), so that weights written into in place count from the next prompt on. A step of OPT-6.7B takes 2 % less than with kernels for
+  its norms, one of Pythia-410M 13 %. From two rows on, and before the matrix units, they stand apart.
 - **One CUDA graph a set of buffers.** Lengths, positions and first slots stand on the device, so that nothing is compiled or captured
   again while a text grows.
 - **Programmatic dependent launch** (from compute capability 9.0 on). A kernel lets the next one start as soon as all of its own

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -25,6 +27,17 @@ def ready() -> tuple[Decoder, Buffers]:
     buffers.first.fill_(6)
     buffers.tokens.copy_(torch.tensor([3, 9]))
     return decoder, buffers
+
+
+def batch_of_one(decoder: Decoder, buffers: Buffers) -> Buffers:
+    """The first row alone, which runs on GEMVs."""
+    one = Buffers(decoder, 1, buffers.capacity)
+    one.cache.copy_(buffers.cache[:, :, :1])
+    for name in ("tokens", "positions", "starts"):
+        getattr(one, name).copy_(getattr(buffers, name)[:1])
+    one.length.copy_(buffers.length)
+    one.first.copy_(buffers.first)
+    return one
 
 
 def test_without_a_graph_it_is_the_step() -> None:
@@ -68,3 +81,38 @@ def test_a_graph_is_captured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(3):
         step.run_greedy()
     assert len(captured) == 1 and Graph.replays == 3
+
+
+def test_what_is_made_of_weights_alone_has_a_graph_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It runs at once where it is asked for, before the next step where something was forgotten, and not otherwise."""
+    replayed: list[str] = []
+
+    class Graph:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def replay(self) -> None:
+            replayed.append(self.name)
+
+    decoder, buffers = ready()
+    layer_norm = replace(decoder.final_norm, kind="layer")
+    step = make_step(replace(decoder, final_norm=layer_norm), batch_of_one(decoder, buffers), Table())
+    assert len(step.step.constants) == 1
+    step.refresh()
+    assert step.step.is_stale
+
+    def captured() -> Graph:
+        step.step.run_greedy()
+        step.refreshing = Graph("constants")  # type: ignore[assignment]
+        return Graph("step")
+
+    monkeypatch.setattr(step, "_captured", captured)
+    step.can_capture = True
+    step.run_greedy()
+    step.run_greedy()
+    step.forget()
+    step.refresh()
+    step.run_greedy()
+    step.forget()
+    step.run_greedy()
+    assert replayed == ["step", "step", "constants", "step", "constants", "step"]

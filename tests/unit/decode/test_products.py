@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from shapewright.decode.layers import Norm
-from shapewright.decode.products import Handover, Operands, Product, Scratch, layer_products, product_calls, takes_handover
+from shapewright.decode.products import Handover, Operands, Product, Scratch, layer_products, product_calls, takes_constants, takes_handover
 from shapewright.decode.tile import Tile
-from unit.decode.kernels.plain import Case, check_product, drawn, error_of, plain_product
+from unit.decode.kernels.plain import Case, check_product, drawn, error_of, made_constants, plain_product
 from unit.decode.kernels.small import attention_of, decoder_of
 
 LIBRARY = Tile(kernel="library")
@@ -52,7 +52,14 @@ def test_a_norm_apart(tile: Tile, norm: str) -> None:
 @pytest.mark.parametrize(("tile", "norm", "num_launches"), [(GEMV, "rms", 2), (GEMV, "layer", 1), (FLAT, "rms", 2), (FLAT, "layer", 2)])
 def test_launches(tile: Tile, norm: str, num_launches: int) -> None:
     """A layer norm stands before a flat product, which cannot fold it in; an RMS norm that nobody began before any."""
-    assert len(calls_of(Case(norm=norm), tile)) == num_launches
+    product, x, scratch = Case(norm=norm).product(), torch.zeros(1, 37), Scratch(torch.device("cpu"), torch.float32)
+    constants = made_constants(product, tile, scratch) if takes_constants(product, tile) else None
+    calls = product_calls(product, tile, Operands(x=x, out=torch.zeros(1, product.outputs), scratch=scratch, constants=constants))
+    assert len(calls) == num_launches
+
+
+def test_a_layer_norm_without_its_constants_is_a_launch() -> None:
+    assert len(calls_of(Case(norm="layer"), GEMV)) == 2
 
 
 @pytest.mark.parametrize("tile", [GEMV, FLAT], ids=["gemv", "flat"])

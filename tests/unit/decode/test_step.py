@@ -124,6 +124,36 @@ def test_a_step_holds_no_weights_of_its_own() -> None:
     assert error_of(step.logits, reference_step(decoder, plain, dtype=torch.float64)) < 1e-5
 
 
+def test_what_it_makes_of_weights_alone_is_made_anew_once_it_is_told() -> None:
+    """With layer norms within the products; the weights of the norms themselves among what was written into."""
+    decoder, buffers = ready("opt")
+    step = Step(decoder, buffers, CHOICES["gemv"])
+    assert len(step.constants) == 2 * len(decoder.layers) + 1
+    step.run()
+    with torch.no_grad():
+        for layer in decoder.layers:
+            layer.mlp.up.weight.mul_(-1.5)
+            layer.mlp_norm.weight.mul_(0.5)
+            layer.attention_norm.weight.add_(1)
+    plain = copied(decoder, buffers)
+    expected = reference_step(decoder, plain, dtype=torch.float64)
+    step.run()
+    assert error_of(step.logits, expected) > 1e-3
+    step.forget()
+    poisoned(step)
+    for constants in step.constants:
+        constants.values.fill_(float("nan"))
+    step.run()
+    assert error_of(step.logits, expected) < 1e-5
+
+
+def test_without_layer_norms_in_products_nothing_is_made_of_weights_alone() -> None:
+    for family, name in (("llama", "gemv"), ("opt", "flat split, unified")):
+        step = Step(*ready(family), CHOICES[name])
+        step.forget()
+        assert not step.constants and not step.is_stale
+
+
 def test_tiles_are_asked_for_by_product_and_batch() -> None:
     """Every product of every layer, attention and the logits, by its epilogue and the rows of the batch."""
     decoder, buffers = ready("llama")

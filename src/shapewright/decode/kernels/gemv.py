@@ -5,7 +5,11 @@ Formula: y = act(W n(x) + b) + r, or act(W₀ n(x) + b₀) · (W₁ n(x) + b₁)
 `BLOCK_N` outputs of one part for all `ROWS` rows, k walked in tiles of `BLOCK_K`, `DEPTH` of them in registers or on their way; sums in
 fp32. A thread adds `FOLD` neighbours before anything is exchanged. The first `DEPTH` tiles are asked for before the program waits for its
 input. `EVEN`: every part is a multiple of `BLOCK_N`. An RMS norm was begun by the product before (`common`): its scale is applied to the
-sum. The mean and deviation of a layer norm are taken in a first pass over x, which lies in cache.
+sum.
+
+Of a layer norm, W ((x - m) s · w + b) = s (W (x · w) - m W w) + W b, where m is the mean of x and s its scale: so mean and scale are summed
+up on the way and applied at the end, and W w and W b `[Σ n_i]` (fp32), which weights alone make, are taken before (`constants`). x counts
+from the row's first number on: of a mean far from zero, fp32 would leave little to W (x · w) - m W w.
 
 Reference: `tests/unit/decode/kernels/`, against float64. Source of the idea that one row wants no matrix unit: FlashDecoding++
 (Hong et al., 2024), section 5, ImplA.
@@ -46,6 +50,15 @@ def row_of(pointer, start: tl.constexpr, K: tl.constexpr, BLOCK_K: tl.constexpr)
 
 
 @triton.jit
+def first_column(pointers, mask, WIDTH: tl.constexpr):
+    """Numbers `[BLOCK_N]` as the first of `WIDTH` parts of a sum, the others zero: added before threads exchange what they have, they need
+    no exchange of their own.
+    """
+    ok = mask[:, None] & (tl.arange(0, WIDTH) == 0)[None, :]
+    return tl.load(tl.broadcast_to(pointers[:, None], ok.shape), mask=ok, other=0.0)
+
+
+@triton.jit
 def folded(products, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, FOLD: tl.constexpr):
     """Sums of `FOLD` neighbours, which one thread has: `[BLOCK_N, BLOCK_K / FOLD]`."""
     if FOLD == 1:
@@ -56,8 +69,8 @@ def folded(products, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, FOLD: tl.cons
 
 @triton.jit
 def gemv_kernel(
-    x_pointer, weight_0, weight_1, weight_2, bias_0, bias_1, bias_2, norm_weight, norm_bias, squares_pointer, residual_pointer, out_pointer,
-    next_weight, next_pointer, next_squares, n_0, n_1, n_2, out_stride, num_squares, eps, K: tl.constexpr,
+    x_pointer, weight_0, weight_1, weight_2, bias_0, bias_1, bias_2, norm_weight, gain_sums, shift_sums, squares_pointer, residual_pointer,
+    out_pointer, next_weight, next_pointer, next_squares, n_0, n_1, n_2, out_stride, num_squares, eps, K: tl.constexpr,
     PARTS: tl.constexpr, GATED: tl.constexpr, TRANSPOSED: tl.constexpr, HAS_BIAS: tl.constexpr, NORM: tl.constexpr,
     HAS_NORM_BIAS: tl.constexpr, ACTIVATION: tl.constexpr, HAS_RESIDUAL: tl.constexpr, SQUARES: tl.constexpr, HANDS_OVER: tl.constexpr,
     EVEN: tl.constexpr, FOLD: tl.constexpr, ROWS: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, DEPTH: tl.constexpr,
@@ -90,6 +103,14 @@ def gemv_kernel(
         b = tl.load(bias + rows, mask=is_row, other=0.0)
         if GATED:
             b_1 = tl.load(bias_1 + rows, mask=is_row, other=0.0)
+    if NORM == 2:
+        of_gain = first_column(gain_sums + first + rows, is_row, BLOCK_K // FOLD)
+        if GATED:
+            of_gain_1 = first_column(gain_sums + n_0 + rows, is_row, BLOCK_K // FOLD)
+    if NORM == 2 and HAS_NORM_BIAS:
+        of_shift = first_column(shift_sums + first + rows, is_row, BLOCK_K // FOLD)
+        if GATED:
+            of_shift_1 = first_column(shift_sums + n_0 + rows, is_row, BLOCK_K // FOLD)
     if HANDS_OVER:
         next_gain = tl.load(next_weight + rows, mask=is_row, other=0.0)
     wait_for_previous(OVERLAP)
@@ -100,23 +121,14 @@ def gemv_kernel(
             residuals = residuals + (tl.load(residual_pointer + r * out_stride + first + rows, mask=is_row, other=0.0),)
         if NORM == 1:
             squares = squares + (square_sums(squares_pointer, r, num_squares, SQUARES),)
-    means = ()
-    scales = ()
+    firsts = ()
+    totals = ()
+    deviations = ()
     for r in tl.static_range(ROWS):
-        mean = 0.0
-        scale = 1.0
         if NORM == 2:
-            total = tl.zeros([BLOCK_K], tl.float32)
-            square = tl.zeros([BLOCK_K], tl.float32)
-            first_x = tl.load(x_pointer + r * K).to(tl.float32)
-            for i in tl.static_range(TILES):
-                x = row_of(x_pointer + r * K, i * BLOCK_K, K, BLOCK_K)
-                shifted = tl.where(i * BLOCK_K + columns < K, x - first_x, 0.0)
-                total += shifted
-                square += shifted * shifted
-            mean, scale = mean_and_scale(first_x, total, square, K, eps)
-        means = means + (mean,)
-        scales = scales + (scale,)
+            firsts = firsts + (tl.load(x_pointer + r * K).to(tl.float32),)
+            totals = totals + (tl.zeros([BLOCK_K], tl.float32),)
+            deviations = deviations + (tl.zeros([BLOCK_K], tl.float32),)
     sums = ()
     sums_1 = ()
     for _ in tl.static_range(ROWS):
@@ -128,19 +140,24 @@ def gemv_kernel(
             tile_1 = tiles_1[i].to(tl.float32)
         if NORM == 2:
             gain = row_of(norm_weight, i * BLOCK_K, K, BLOCK_K)
-        if NORM == 2 and HAS_NORM_BIAS:
-            shift = row_of(norm_bias, i * BLOCK_K, K, BLOCK_K)
+        totals_next = ()
+        deviations_next = ()
         sums_next = ()
         sums_1_next = ()
         for r in tl.static_range(ROWS):
             x = row_of(x_pointer + r * K, i * BLOCK_K, K, BLOCK_K)
             if NORM == 2:
-                x = (x - means[r]) * scales[r] * gain
-            if NORM == 2 and HAS_NORM_BIAS:
-                x += shift
+                x -= firsts[r]
+                if (i + 1) * BLOCK_K > K:
+                    x = tl.where(i * BLOCK_K + columns < K, x, 0.0)
+                totals_next = totals_next + (totals[r] + x,)
+                deviations_next = deviations_next + (deviations[r] + x * x,)
+                x *= gain
             sums_next = sums_next + (sums[r] + folded(tile * x[None, :], BLOCK_N, BLOCK_K, FOLD),)
             if GATED:
                 sums_1_next = sums_1_next + (sums_1[r] + folded(tile_1 * x[None, :], BLOCK_N, BLOCK_K, FOLD),)
+        totals = totals_next
+        deviations = deviations_next
         sums = sums_next
         if GATED:
             sums_1 = sums_1_next
@@ -150,7 +167,13 @@ def gemv_kernel(
                 tiles_1 = tiles_1 + (tile_of(weight_1, offsets, is_row, (i + DEPTH) * BLOCK_K, step, K, BLOCK_K, EVEN),)
     ys = ()
     for r in tl.static_range(ROWS):
-        y = tl.sum(sums[r], 1)
+        total = sums[r]
+        if NORM == 2:
+            mean, scale = mean_and_scale(0.0, totals[r], deviations[r], K, eps)
+            total = (total - mean * of_gain) * scale
+            if HAS_NORM_BIAS:
+                total += of_shift
+        y = tl.sum(total, 1)
         if NORM == 1:
             scale = tl.rsqrt(tl.sum(squares[r], 0) / K + eps)
             y *= scale
@@ -158,7 +181,12 @@ def gemv_kernel(
             y += b.to(tl.float32)
         y = activate(y, ACTIVATION)
         if GATED:
-            up = tl.sum(sums_1[r], 1)
+            total = sums_1[r]
+            if NORM == 2:
+                total = (total - mean * of_gain_1) * scale
+                if HAS_NORM_BIAS:
+                    total += of_shift_1
+            up = tl.sum(total, 1)
             if NORM == 1:
                 up *= scale
             if HAS_BIAS:

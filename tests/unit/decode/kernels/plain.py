@@ -12,8 +12,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from shapewright.decode.constants import Constants
 from shapewright.decode.layers import Linear, Norm
-from shapewright.decode.products import Epilogue, Handover, Operands, Product, Scratch, num_programs, product_calls, takes_handover
+from shapewright.decode.products import (
+    Epilogue,
+    Handover,
+    Operands,
+    Product,
+    Scratch,
+    num_programs,
+    product_calls,
+    takes_constants,
+    takes_handover,
+)
 from shapewright.decode.tile import Tile
 
 # Largest error of an output, in parts of the largest output. In fp16 a product may round its normed input too.
@@ -116,14 +127,24 @@ def empty_handover(product: Product, tile: Tile, out: Tensor) -> Handover:
 def operands_of(
     product: Product, tile: Tile, x: Tensor, out: Tensor, scratch: Scratch, *, has_residual: bool, programs: int
 ) -> Operands:  # fmt: skip
-    """A residual is added in place, and what follows it is left for a norm; x comes from so many programs where the tile can tell."""
+    """A residual is added in place, and what follows it is left for a norm; x comes from so many programs where the tile can tell.
+    Constants, where the tile wants them, are made.
+    """
     norm = product.norm
     is_begun = norm is not None and takes_handover(product, tile, len(x), programs)
     return Operands(
         x=x, out=out, residual=out if has_residual else None, scratch=scratch,
         before=handed_over(norm, x, programs) if norm is not None and is_begun else None,
         after=empty_handover(product, tile, out) if has_residual else None,
+        constants=made_constants(product, tile, scratch) if takes_constants(product, tile) else None,
     )  # fmt: skip
+
+
+def made_constants(product: Product, tile: Tile, scratch: Scratch) -> Tensor:
+    """What a layer norm within a product wants."""
+    constants = Constants(product, tile, scratch)
+    constants.refresh()
+    return constants.values
 
 
 def handover_error(after: Handover, out: Tensor) -> float:

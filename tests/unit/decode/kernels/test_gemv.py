@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from shapewright.decode import products
-from shapewright.decode.products import Operands, Scratch, product_calls
+from shapewright.decode.products import Scratch, product_calls
 from shapewright.decode.tile import Tile
-from unit.decode.kernels.plain import Case, check_product, drawn, error_of, plain_product
+from unit.decode.kernels.plain import Case, check_product, drawn, error_of, operands_of, plain_product
 
 SMALL = Tile(kernel="gemv", block_n=8, block_k=16, stages=2)
 
@@ -115,7 +115,8 @@ def test_a_mean_far_from_the_deviation(dtype: torch.dtype, mean: float) -> None:
     product = Case(n=(8,), k=37, norm="layer", has_norm_bias=False, dtype=dtype).product()
     x = (drawn(2, 37, seed=0) + mean).to(dtype)
     out = torch.full((2, 8), float("nan"), dtype=dtype)
-    for call in product_calls(product, SMALL, Operands(x=x, out=out, scratch=Scratch(x.device, x.dtype))):
+    operands = operands_of(product, SMALL, x, out, Scratch(x.device, x.dtype), has_residual=False, programs=1)
+    for call in product_calls(product, SMALL, operands):
         call()
     assert error_of(out, plain_product(product, x, None)) < (1e-4 if dtype == torch.float32 else 5e-3)
 
