@@ -11,8 +11,8 @@ Weights stay where and what they are: `.to()`, `save_pretrained`, copies and ada
 accelerated runs plain, with one `DecodeWarning` a model and reason.
 
 What is assumed of calls, because looking would make the device wait: an `attention_mask` is looked at once after each prefill, and is then
-extended by ones; the configuration of a model (its eps, scale, activation) does not change under way. `accelerate(model)` keeps one idle
-set of buffers a model, which `restore(model)` frees.
+extended by ones; the configuration of a model (its eps, scale, activation) does not change under way; nor do weights, in place, between
+two one-token calls, if it has layer norms. `accelerate(model)` keeps one idle set of buffers a model, which `restore(model)` frees.
 
 Names are imported when they are first used: torch and transformers come with them.
 """

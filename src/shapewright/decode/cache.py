@@ -70,9 +70,10 @@ class Store:
         self._hold(pool, new)
         return True
 
-    def forget(self, *, is_prompt: bool) -> None:
-        """Hugging Face's forward runs: weights may have been written into since a step did."""
-        self._lease.forget(is_prompt=is_prompt)
+    def forget(self, *, is_new_text: bool = False) -> None:
+        """Hugging Face's forward runs, or `generate` begins: weights may have been written into since a step ran."""
+        if self.lease is not None:
+            self.lease.forget(is_new_text=is_new_text)
 
     def leave(self, layer: int) -> None:
         """A layer keeps tensors of its own from now on; when all do, the buffers are free."""
@@ -158,7 +159,7 @@ class PooledLayer(DynamicLayer):
         self.length = end
         self.store.is_settled = False
         if self.index == 0:
-            self.store.forget(is_prompt=key_states.shape[-2] > 1)
+            self.store.forget(is_new_text=end == key_states.shape[-2])
         return self._view("keys"), self._view("values")
 
     def get_seq_length(self) -> int:

@@ -1,8 +1,8 @@
 """What products take from weights alone where they take a layer norm into themselves: W w and W b, of the norm's weight w and bias b.
 
-`values [1 or 2, Σ n_i]` (fp32; one row where the norm has no bias): `kernels/gemv` says what for. Making them reads the whole weight once,
-which takes half a step; they are made once a prompt. They lie at one address, where a captured step finds them, and are as old as the last
-`refresh`: whoever lets others write into weights in place asks for one after it.
+`values [1 or 2, Σ n_i]` (fp32; one row where the norm has no bias): `kernels/gemv` says what for. Making them reads the weights of these
+products once, which takes most of a step; they are made with a prompt, not in steps. They lie at one address, where a captured step finds
+them, and are as old as the last `refresh`: whoever lets others write into weights in place asks for one after it.
 """
 
 from collections.abc import Iterator, Sequence

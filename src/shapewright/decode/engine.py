@@ -2,13 +2,15 @@
 
 An `Engine` reads the model when it is first asked, and again whenever a weight or a module is not where it was (`.to()`, another state
 dict with `assign=True`, a swapped module, a new hook). Weights that change in place need nothing: kernels read them where they lie. Only
-what is made of weights alone (`constants`, with layer norms) is as old as Hugging Face's last forward on the cache.
+what is made of weights alone (`constants`, for layer norms where the batch is one row) is as old as the last call of `generate`, or of
+Hugging Face's forward on the cache.
 
 A step assumes of a call what cannot be seen without waiting for the device. The first one-token call after Hugging Face's own forward
 has run on a cache reads mask and positions on the host, once; the calls after it are taken to extend that mask by ones (its shape is
 checked), and positions to stay within the cache's length. Before each of them only a few weights are looked at (`watched`): what moves all
 weights is noticed, but one other weight that is replaced, or a hook put on a layer, between two one-token calls is not until the next
-`generate` or forward of several tokens. Writing into weights in place is seen at once, but for the constants, which it puts off likewise.
+`generate` or forward of several tokens. Writing into weights in place is seen at once; but where there are constants, steps mix old and
+new until then.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ class CapturedStep:
         self.step.forget()
 
     def refresh(self) -> None:
-        """Make what is made of weights alone anew. Before the first step, that one does."""
+        """Make what is made of weights alone anew, where a graph of that was captured; where not, the next step does."""
         if self.refreshing is not None:
             self.refreshing.replay()
             self.step.is_stale = False
@@ -65,9 +65,15 @@ class CapturedStep:
         kept = [tensor.clone() for tensor in self._state()]
         stream = torch.cuda.Stream(buffers.cache.device)
         stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            self.step.run_greedy()
-        torch.cuda.current_stream().wait_stream(stream)
+        try:
+            with torch.cuda.stream(stream):
+                self.step.run_greedy()
+        except BaseException:
+            # How far it came is not known.
+            self.step.forget()
+            raise
+        finally:
+            torch.cuda.current_stream().wait_stream(stream)
         for tensor, old in zip(self._state(), kept, strict=True):
             tensor.copy_(old)
         if self.step.constants:

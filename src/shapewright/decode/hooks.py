@@ -204,6 +204,8 @@ class PrepareCache(Hook):
         cache = model_kwargs.get("past_key_values")
         if engine.made(cache):
             cache.announce(slots)
+            # A text that goes on where it ended: all of its forwards may be steps.
+            cache.store.forget()
         is_new = type(cache) is DynamicCache and not cache.offloading and not getattr(cache, "_is_user_defined", False)
         if not is_new or engine.pool is None:
             return

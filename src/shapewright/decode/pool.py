@@ -39,7 +39,7 @@ class Step(Protocol):
     `run` feeds `buffers.tokens` and leaves `logits` `[batch, vocab_size]`, the same tensor each time. A step may also have `run_greedy`,
     which writes the likeliest tokens into `buffers.tokens` and `buffers.generated[length - first]`, and moves positions and length on; and
     `forget` and `refresh`, if it keeps what it makes of weights alone: the first says that weights may have been written into, after which
-    the next run makes that anew, and the second makes it at once.
+    the next run makes that anew, and the second makes it at once where it can.
     """
 
     logits: Tensor
@@ -111,14 +111,14 @@ class Lease:
         self.place(starts=theirs.starts, positions=theirs.positions, length=old.length)
         self.count_from(old.first)
 
-    def forget(self, *, is_prompt: bool) -> None:
-        """Weights may have been written into since the step ran. What it makes of them alone it makes while a prompt is computed: short
-        ones leave the device waiting for the host.
+    def forget(self, *, is_new_text: bool = False) -> None:
+        """Weights may have been written into since the step ran. What it makes of them alone it makes anew before it runs again; at once
+        while the prompt of a new text is computed, for a short one leaves the device waiting for the host.
         """
         step: Any = self.step
         if hasattr(step, "forget"):
             step.forget()
-            if is_prompt:
+            if is_new_text:
                 with on(self.buffers.tokens.device):
                     step.refresh()
 
@@ -194,6 +194,7 @@ class Pool:
         idle, self.idle = self.idle, None
         if idle is not None and idle.buffers.batch == batch and idle.buffers.capacity >= capacity:
             idle.streams.use()
+            idle.forget()
             return idle
         del idle
         least = capacity if at_least is None else min(at_least, capacity)

@@ -4,7 +4,8 @@ Shapes and state as in `buffers`: tokens, positions, starts and length stand on 
 model's dtype) hold its result after it. The greedy form goes on by itself: it writes the next token, its place in `generated [slots,
 batch]`, and moves positions and length. Per layer: norm + QKV; rotary, append and attention; output + residual; norm + gate and up (or up)
 with the activation; down + residual. Five launches a layer, and one for each norm that stands apart; an RMS norm is begun by the maker of
-its input and ended by the product after it; a parallel block keeps its second sum in a buffer of its own.
+its input and ended by the product after it; a layer norm within a product has what it wants of the weights in `constants`; a parallel block
+keeps its second sum in a buffer of its own.
 """
 
 from collections.abc import Callable, Iterator

@@ -30,9 +30,9 @@ HOW_IT_WORKS = """## How it works
   outputs; the product after it multiplies its sums by 1 / rms. So no kernel waits for one number. It stands apart where the table says so
   (with many rows the sums are many), and in fp16, whose range x · w may leave.
 - **Nor is a layer norm with one row.** W ((x - mean) · scale · w + b) is scale · (W (x · w) - mean · W w) + W b: the matrix-vector kernel
-  sums mean and scale up on its way through x. W w and W b it is given; they are made of the weights while a prompt is computed (2 ms for
-  OPT-6.7B), so that weights written into in place count from the next prompt on. A step of OPT-6.7B takes 2 % less than with kernels for
-  its norms, one of Pythia-410M 13 %. From two rows on, and before the matrix units, they stand apart.
+  sums mean and scale up on its way through x. It is given W w and W b, which are made of the weights while a prompt is computed (2 ms for
+  OPT-6.7B): weights written into in place count from the next `generate` on. A step of OPT-6.7B takes 2 % less than with kernels for its
+  norms, one of Pythia-410M 13 %. From two rows on, and before the matrix units, they stand apart.
 - **One CUDA graph a set of buffers.** Lengths, positions and first slots stand on the device, so that nothing is compiled or captured
   again while a text grows.
 - **Programmatic dependent launch** (from compute capability 9.0 on). A kernel lets the next one start as soon as all of its own
@@ -62,11 +62,11 @@ HOW_IT_WORKS = """## How it works
 MISSED = """### What the missed goals ask for
 
 Shares of what reading the same bytes allows on the card of the rows; beside a goal over hf stands the faster of `generate` and the loop. A
-gain over Hugging Face's `generate` asks for more of the limit the quicker the host is that runs it. What a step lacks of its limit it loses
-mostly at the ends of kernels, where memory waits until the next may read what this one wrote; flat products (4 rows and more) lose more
-there than matrix-vector ones, for they ask for their weight only then. Then in attention over many short rows, and in layer norms. The
-[log](log.md) has what was tried. Rows from before the rests (below) scatter at long contexts besides: they are the difference of two calls
-with a prefill each, and one of 4096 tokens takes 10 ms of 120 more or less by what ran just before it.
+gain over Hugging Face's `generate` asks for more of the limit the quicker the host is that runs it. What a step lacks of its limit it
+loses mostly at the ends of kernels, where memory waits until the next may read what this one wrote; flat products (4 rows and more) lose
+more there than matrix-vector ones, for they ask for their weight only then. Then in attention over many short rows, and in layer norms of
+more than one row. The [log](log.md) has what was tried. Rows from before the rests (below) scatter at long contexts besides: they are the
+difference of two calls with a prefill each, and one of 4096 tokens takes 10 ms of 120 more or less by what ran just before it.
 """
 RUNS_PLAIN = """## What runs plain
 

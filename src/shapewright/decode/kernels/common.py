@@ -87,15 +87,15 @@ def handed_over(stored, weight, next_pointers, mask):
 
 
 @triton.jit
-def mean_and_scale(first, totals, squares, k, eps):
-    """Of a row, for a layer norm, from parts of Σ(x - first) and Σ(x - first)², zero where there is no x.
+def mean_and_scale(totals, squares, k, eps):
+    """Of a row, for a layer norm: its mean less `first`, and its scale, from parts of Σ(x - first) and Σ(x - first)², zero where no x is.
 
     One exchange between threads, where sums of centred squares take two. The variance is a difference, of which fp32 loses (first - mean)²
     / variance · 2^-24 or so; `first`, any of the row's own numbers, keeps that below k · 2^-24 however far the mean is from zero.
     """
     total, square = tl.split(tl.sum(tl.join(totals, squares), 0))
     shift = total / k
-    return first + shift, tl.rsqrt(tl.maximum(square / k - shift * shift, 0.0) + eps)
+    return shift, tl.rsqrt(tl.maximum(square / k - shift * shift, 0.0) + eps)
 
 
 @triton.jit

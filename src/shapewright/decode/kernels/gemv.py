@@ -7,9 +7,9 @@ fp32. A thread adds `FOLD` neighbours before anything is exchanged. The first `D
 input. `EVEN`: every part is a multiple of `BLOCK_N`. An RMS norm was begun by the product before (`common`): its scale is applied to the
 sum.
 
-Of a layer norm, W ((x - m) s · w + b) = s (W (x · w) - m W w) + W b, where m is the mean of x and s its scale: so mean and scale are summed
-up on the way and applied at the end, and W w and W b `[Σ n_i]` (fp32), which weights alone make, are taken before (`constants`). x counts
-from the row's first number on: of a mean far from zero, fp32 would leave little to W (x · w) - m W w.
+Of a layer norm with weight w and bias c, W ((x - m) s · w + c) = s (W (x · w) - m W w) + W c, where m is the mean of x and s its scale: so
+mean and scale are summed up on the way and applied at the end, and W w and W c `[Σ n_i]` (fp32), which weights alone make, are given
+(`constants`). The row's first number is taken off x, and so off m: with a mean far from zero fp32 would leave little of the difference.
 
 Reference: `tests/unit/decode/kernels/`, against float64. Source of the idea that one row wants no matrix unit: FlashDecoding++
 (Hong et al., 2024), section 5, ImplA.
@@ -169,7 +169,7 @@ def gemv_kernel(
     for r in tl.static_range(ROWS):
         total = sums[r]
         if NORM == 2:
-            mean, scale = mean_and_scale(0.0, totals[r], deviations[r], K, eps)
+            mean, scale = mean_and_scale(totals[r], deviations[r], K, eps)
             total = (total - mean * of_gain) * scale
             if HAS_NORM_BIAS:
                 total += of_shift

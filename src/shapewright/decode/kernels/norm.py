@@ -27,8 +27,8 @@ def norm_kernel(
     if NORM == 2:
         first = tl.load(x_pointer + row * k).to(tl.float32)
         shifted = tl.where(is_in, x - first, 0.0)
-        mean, scale = mean_and_scale(first, shifted, shifted * shifted, k, eps)
-        x -= mean
+        mean, scale = mean_and_scale(shifted, shifted * shifted, k, eps)
+        x -= first + mean
     else:
         scale = tl.rsqrt(tl.sum(x * x, 0) / k + eps)
     y = x * scale * w.to(tl.float32)
